@@ -1,0 +1,1 @@
+//! Firmware of a simulated couch, imager and hand pendant. No I/O, no clock: bytes and time in, bytes out.

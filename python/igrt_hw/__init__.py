@@ -1,0 +1,1 @@
+"""Image-guided patient positioning with real hardware in the loop. Not a medical device."""

@@ -1,0 +1,1 @@
+//! Projection geometry, digitally reconstructed radiographs and registration. No Python, no I/O.

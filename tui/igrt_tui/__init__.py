@@ -1,0 +1,1 @@
+"""The operator terminal of igrt-hw. Not a medical device."""
