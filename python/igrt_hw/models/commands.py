@@ -1,0 +1,137 @@
+"""What people may ask of the supervisor. Each command is checked against the role matrix before the supervisor sees it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from igrt_hw.models.base import Frozen
+
+RejectReason = Literal["wrong match", "implausible shift", "patient moved", "poor images", "clinical decision", "other"]
+
+
+class OpenPatient(Frozen):
+    """Bind patient and plan. The two identifiers are typed by a person and compared with the plan's."""
+
+    kind: Literal["open_patient"] = "open_patient"
+    plan_uid: str
+    patient_id: str
+    birth_date: str
+    isocentre_id: str
+    fraction: int = Field(ge=1)
+
+
+class ConfirmSetup(Frozen):
+    """The patient lies on the couch and the couch stands at its planned position."""
+
+    kind: Literal["confirm_setup"] = "confirm_setup"
+
+
+class AcquireImages(Frozen):
+    """Take the pair of the plan's setup fields. After arrival the same command takes the verification pair."""
+
+    kind: Literal["acquire_images"] = "acquire_images"
+
+
+class RegisterImages(Frozen):
+    """Register the pair against the CT."""
+
+    kind: Literal["register"] = "register"
+    translation_only: bool = False
+
+
+class Propose(Frozen):
+    """Make a proposal of the registration and check it."""
+
+    kind: Literal["propose"] = "propose"
+
+
+class RequestChallenge(Frozen):
+    """First act of an approval: open it, and receive what has to be read and typed."""
+
+    kind: Literal["request_challenge"] = "request_challenge"
+    digest: str
+
+
+class Approve(Frozen):
+    """Second act: the code and the signed number, typed."""
+
+    kind: Literal["approve"] = "approve"
+    digest: str
+    challenge_id: str
+    code: str
+    fact: str
+
+
+class Reject(Frozen):
+    """Reject the proposal, with a coded reason and text."""
+
+    kind: Literal["reject"] = "reject"
+    digest: str
+    reason: RejectReason
+    text: str = Field(max_length=500)
+
+
+class Arm(Frozen):
+    """Upload the approved plan, compare digests and execute; the couch then waits for the enable."""
+
+    kind: Literal["arm"] = "arm"
+    digest: str
+
+
+class Stop(Frozen):
+    """Stop whatever moves, void plan and permission. Always allowed to everybody who is logged in."""
+
+    kind: Literal["stop"] = "stop"
+    reason: str = Field(default="operator", max_length=200)
+
+
+class ReleaseBeam(Frozen):
+    """Energise the beam gate ("release the hold") after verification."""
+
+    kind: Literal["release_beam"] = "release_beam"
+
+
+class AcknowledgeAlarm(Frozen):
+    """Silence an alarm. It never clears it."""
+
+    kind: Literal["acknowledge_alarm"] = "acknowledge_alarm"
+    alarm_id: str
+
+
+class ResetFault(Frozen):
+    """Clear latched faults whose cause is gone."""
+
+    kind: Literal["reset_fault"] = "reset_fault"
+
+
+class ClosePatient(Frozen):
+    """End with this patient: queues, tokens, proposals and caches are cleared; refused while a fault is latched."""
+
+    kind: Literal["close_patient"] = "close_patient"
+
+
+Command = Annotated[
+    OpenPatient
+    | ConfirmSetup
+    | AcquireImages
+    | RegisterImages
+    | Propose
+    | RequestChallenge
+    | Approve
+    | Reject
+    | Arm
+    | Stop
+    | ReleaseBeam
+    | AcknowledgeAlarm
+    | ResetFault
+    | ClosePatient,
+    Field(discriminator="kind"),
+]
+
+
+class CommandResult(Frozen):
+    """Whether the supervisor took the command; if not, a sentence that says why and what to do. `data` carries a challenge where one was asked for."""
+
+    accepted: bool
+    message: str
+    data: dict[str, object] = Field(default_factory=dict)
