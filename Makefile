@@ -1,0 +1,67 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# They need Python 3.11 or later, a Rust toolchain and a C linker; all else goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust firmware_sim/src -name '*.rs' -o -name 'Cargo.toml' 2>/dev/null) firmware_sim/Cargo.toml
+DESCRIPTIONS := pyproject.toml firmware_sim/pyproject.toml tui/pyproject.toml
+
+.PHONY: help demo test setup test-rust test-python format lint types contracts packaging pictures clean
+
+help:
+	@echo "make demo        set up, build, and run simulator, supervisor and terminal (SIMULATOR, not a medical device)"
+	@echo "make test        set up, build, and pass every test"
+	@echo "make lint types contracts packaging    the other checks of .ci/run"
+	@echo "make pictures    draw the pictures of the README again"
+
+demo: setup
+	$(BIN)/igrt demo $(ARGS)
+
+test: setup test-rust test-python
+
+setup: $(READY)
+
+$(READY): $(RUST_SOURCES) $(DESCRIPTIONS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; '$(PYTHON)' is older. Try: make PYTHON=python3.12 demo"; exit 1; }
+	@command -v cargo >/dev/null || { echo "A Rust toolchain is needed: cargo was not found"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]' -e ./firmware_sim -e ./tui
+	touch $(READY)
+
+test-rust:
+	cargo test --workspace --locked
+
+test-python: setup
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+format: setup
+	cargo fmt --all
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --package igrt-firmware --features python --locked -- -D warnings
+	cargo check --package igrt-firmware --no-default-features --locked
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest igrt_hw._core igrt_firmware_sim._firmware --ignore-disjoint-bases
+
+contracts: setup
+	$(BIN)/lint-imports
+
+packaging: setup
+	$(BIN)/python -m pytest tests/packaging --run-packaging
+
+pictures: setup
+	$(BIN)/igrt-tui --picture docs/img/console.svg
+
+clean:
+	rm -rf $(VENV) target dist build

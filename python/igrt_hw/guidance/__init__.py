@@ -1,0 +1,1 @@
+"""Image guidance: plan in, images in, registration, correction out."""
