@@ -1,0 +1,370 @@
+"""The blocking and the asynchronous client over the same calls."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+
+from igrt_hw.client import calls
+from igrt_hw.client.calls import Call
+from igrt_hw.client.errors import (
+    CommandRefusedError,
+    NotSignedInError,
+    ServiceUnreachableError,
+    WaitedInVainError,
+)
+from igrt_hw.client.images import KvImage
+from igrt_hw.client.stream import StatusStream, StreamUpdate, steady_us
+from igrt_hw.models.commands import Command, CommandResult
+from igrt_hw.models.plan import TreatmentPlan
+from igrt_hw.models.record import RecordEntry
+from igrt_hw.models.status import SupervisorStatus
+from igrt_hw.models.users import ChainVerdict, Health, SignedIn
+
+Answer = TypeVar("Answer")
+
+CALL_TIMEOUT_S = (
+    10.0  # a DRR of full size takes about a second; ten of them mean that nobody is at home
+)
+DEFAULT_URL = "http://127.0.0.1:8421"
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Trust of an `https` address: the system's authorities, or exactly those of a file."""
+    return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+
+
+def _not_reachable(url: str, error: httpx.HTTPError) -> ServiceUnreachableError:
+    if isinstance(error, httpx.TimeoutException):
+        return ServiceUnreachableError(
+            f"the supervisor at {url} did not answer in {CALL_TIMEOUT_S:.0f} s; is it running?"
+        )
+    return ServiceUnreachableError(
+        f"nobody answers at {url} ({error}); start the supervisor with `igrt serve`"
+    )
+
+
+def _waited_in_vain(status: SupervisorStatus, timeout_s: float, what: str) -> WaitedInVainError:
+    why = status.reason or status.needed_next
+    return WaitedInVainError(
+        f"waited {timeout_s:.0f} s for {what}; the loop is in {status.state}: {why}"
+    )
+
+
+class _Session:
+    """The token and the address: what both clients share."""
+
+    def __init__(self, url: str, ca_file: Path | None) -> None:
+        self.url = url.rstrip("/")
+        self.ca_file = ca_file
+        self.signed_in: SignedIn | None = None
+
+    def headers(self) -> dict[str, str]:
+        if self.signed_in is None:
+            return {}
+        return {"Authorization": f"Bearer {self.signed_in.token}"}
+
+    def token(self) -> str:
+        if self.signed_in is None:
+            raise NotSignedInError("nobody is signed in; sign in with name and password first")
+        return self.signed_in.token
+
+    def verify(self) -> ssl.SSLContext | bool:
+        return tls_context(self.ca_file) if self.url.startswith("https") else True
+
+
+class Client:
+    """Blocking client: scripts and the command line.
+
+    Every method raises a `ClientError` with a sentence; `send` returns a refusal by the state of
+    the loop as a `CommandResult` with `accepted` False and raises only where role or connection
+    say no.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        ca_file: Path | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._session = _Session(url, ca_file)
+        self._http = httpx.Client(
+            base_url=self._session.url,
+            timeout=CALL_TIMEOUT_S,
+            trust_env=False,  # a proxy must not see a token on its way to the loopback
+            verify=self._session.verify(),
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the user session stays open until `logout` or its expiry."""
+        self._http.close()
+
+    @property
+    def url(self) -> str:
+        """Address of the service."""
+        return self._session.url
+
+    @property
+    def signed_in(self) -> SignedIn | None:
+        """The user session, None before `login`."""
+        return self._session.signed_in
+
+    def use(self, signed_in: SignedIn) -> None:
+        """Go on with a session that was opened elsewhere."""
+        self._session.signed_in = signed_in
+
+    def _run(self, call: Call[Answer]) -> Answer:
+        try:
+            response = self._http.request(
+                call.method,
+                call.path,
+                params=call.query or None,
+                json=call.body,
+                headers=self._session.headers(),
+            )
+        except httpx.HTTPError as error:
+            raise _not_reachable(self.url, error) from error
+        return call.read(response)
+
+    def health(self) -> Health:
+        """What answers there; needs no session."""
+        return self._run(calls.health())
+
+    def login(self, username: str, password: str) -> SignedIn:
+        """Open a user session and use it from now on."""
+        self._session.signed_in = self._run(calls.login(username, password))
+        return self._session.signed_in
+
+    def second_person(self, username: str, password: str) -> Client:
+        """A client for the second approver on the same terminal, with its own session."""
+        signed_in = self._run(calls.second_person(username, password))
+        other = Client(self.url, ca_file=self._session.ca_file)
+        other.use(signed_in)
+        return other
+
+    def logout(self) -> None:
+        """End the user session."""
+        self._run(calls.logout())
+        self._session.signed_in = None
+
+    def status(self) -> SupervisorStatus:
+        """Everything now."""
+        return self._run(calls.status())
+
+    def plans(self) -> list[TreatmentPlan]:
+        """The plans the service has read."""
+        return self._run(calls.plans())
+
+    def send(self, command: Command) -> CommandResult:
+        """Ask for something; a refusal by the loop comes back with `accepted` False."""
+        return self._run(calls.command(command))
+
+    def demand(self, command: Command) -> CommandResult:
+        """As `send`, but a refusal raises `CommandRefusedError`."""
+        result = self.send(command)
+        if not result.accepted:
+            raise CommandRefusedError(result.message)
+        return result
+
+    def image(self, image_uid: str) -> KvImage:
+        """A corrected kV image."""
+        return self._run(calls.image(image_uid))
+
+    def drr(self, image_uid: str, *, registered: bool) -> KvImage:
+        """The DRR of the same view, at the nominal or the registered pose."""
+        return self._run(calls.drr(image_uid, registered))
+
+    def record(self, *, after: int = 0, limit: int = 200) -> list[RecordEntry]:
+        """Entries with a sequence above `after`, oldest first."""
+        return self._run(calls.record(after, limit))
+
+    def verify_record(self) -> ChainVerdict:
+        """Check the record's hash chain."""
+        return self._run(calls.verify_record())
+
+    def wait_for(
+        self, wanted: Callable[[SupervisorStatus], bool], timeout_s: float, what: str
+    ) -> SupervisorStatus:
+        """Poll the status until it is as wanted; raises `WaitedInVainError` after `timeout_s`."""
+        ends = time.monotonic() + timeout_s
+        while True:
+            status = self.status()
+            if wanted(status):
+                return status
+            if time.monotonic() > ends:
+                raise _waited_in_vain(status, timeout_s, what)
+            time.sleep(0.05)
+
+
+class AsyncClient:
+    """Asynchronous client for the terminal app and the scripted operator; calls as in `Client`."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        ca_file: Path | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock_us: Callable[[], int] = steady_us,
+    ) -> None:
+        self._session = _Session(url, ca_file)
+        self._clock_us = clock_us
+        self._http = httpx.AsyncClient(
+            base_url=self._session.url,
+            timeout=CALL_TIMEOUT_S,
+            trust_env=False,
+            verify=self._session.verify(),
+            transport=transport,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; the user session stays open until `logout` or its expiry."""
+        await self._http.aclose()
+
+    @property
+    def url(self) -> str:
+        """Address of the service."""
+        return self._session.url
+
+    @property
+    def signed_in(self) -> SignedIn | None:
+        """The user session, None before `login`."""
+        return self._session.signed_in
+
+    def use(self, signed_in: SignedIn) -> None:
+        """Go on with a session that was opened elsewhere."""
+        self._session.signed_in = signed_in
+
+    async def _run(self, call: Call[Answer]) -> Answer:
+        try:
+            response = await self._http.request(
+                call.method,
+                call.path,
+                params=call.query or None,
+                json=call.body,
+                headers=self._session.headers(),
+            )
+        except httpx.HTTPError as error:
+            raise _not_reachable(self.url, error) from error
+        return call.read(response)
+
+    async def health(self) -> Health:
+        """What answers there; needs no session."""
+        return await self._run(calls.health())
+
+    async def login(self, username: str, password: str) -> SignedIn:
+        """Open a user session and use it from now on."""
+        self._session.signed_in = await self._run(calls.login(username, password))
+        return self._session.signed_in
+
+    async def second_person(self, username: str, password: str) -> AsyncClient:
+        """A client for the second approver on the same terminal, with its own session."""
+        signed_in = await self._run(calls.second_person(username, password))
+        other = AsyncClient(self.url, ca_file=self._session.ca_file, clock_us=self._clock_us)
+        other.use(signed_in)
+        return other
+
+    async def logout(self) -> None:
+        """End the user session."""
+        await self._run(calls.logout())
+        self._session.signed_in = None
+
+    async def status(self) -> SupervisorStatus:
+        """Everything now."""
+        return await self._run(calls.status())
+
+    async def plans(self) -> list[TreatmentPlan]:
+        """The plans the service has read."""
+        return await self._run(calls.plans())
+
+    async def send(self, command: Command) -> CommandResult:
+        """Ask for something; a refusal by the loop comes back with `accepted` False."""
+        return await self._run(calls.command(command))
+
+    async def demand(self, command: Command) -> CommandResult:
+        """As `send`, but a refusal raises `CommandRefusedError`."""
+        result = await self.send(command)
+        if not result.accepted:
+            raise CommandRefusedError(result.message)
+        return result
+
+    async def image(self, image_uid: str) -> KvImage:
+        """A corrected kV image."""
+        return await self._run(calls.image(image_uid))
+
+    async def drr(self, image_uid: str, *, registered: bool) -> KvImage:
+        """The DRR of the same view, at the nominal or the registered pose."""
+        return await self._run(calls.drr(image_uid, registered))
+
+    async def record(self, *, after: int = 0, limit: int = 200) -> list[RecordEntry]:
+        """Entries with a sequence above `after`, oldest first."""
+        return await self._run(calls.record(after, limit))
+
+    async def verify_record(self) -> ChainVerdict:
+        """Check the record's hash chain."""
+        return await self._run(calls.verify_record())
+
+    def stream(
+        self, terminal_id: str | None = None, *, alive: Callable[[], bool] = lambda: True
+    ) -> AsyncGenerator[StreamUpdate, None]:
+        """Live status, for ever: `async for update in client.stream("terminal-1")`.
+
+        Yields at every new status and at least every 100 ms, connected or not, so that what is old
+        can look old. With a `terminal_id` it also keeps that terminal's lease while `alive()` is
+        true: the lease is sent from the caller's own event loop, so that a frozen screen loses the
+        permission to move. Leave it with `contextlib.aclosing`. Reconnects by itself;
+        raises `NotSignedInError` when the session has ended.
+        """
+        stream = StatusStream(
+            url=self.url,
+            token=self._session.token(),
+            tls=tls_context(self._session.ca_file) if self.url.startswith("https") else None,
+            terminal_id=terminal_id,
+            alive=alive,
+            clock_us=self._clock_us,
+        )
+        return stream.updates()
+
+    async def wait_for(
+        self, wanted: Callable[[SupervisorStatus], bool], timeout_s: float, what: str
+    ) -> SupervisorStatus:
+        """Poll the status until it is as wanted; raises `WaitedInVainError` after `timeout_s`."""
+        ends = time.monotonic() + timeout_s
+        while True:
+            status = await self.status()
+            if wanted(status):
+                return status
+            if time.monotonic() > ends:
+                raise _waited_in_vain(status, timeout_s, what)
+            await asyncio.sleep(0.05)
