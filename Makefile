@@ -58,7 +58,7 @@ contracts: setup
 	$(BIN)/lint-imports
 
 packaging: setup
-	$(BIN)/python -m pytest tests/packaging --run-packaging
+	$(BIN)/python -m pytest -m packaging tests/packaging
 
 pictures: setup
 	$(BIN)/igrt-tui --picture docs/img/console.svg

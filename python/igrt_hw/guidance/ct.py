@@ -26,8 +26,8 @@ HU_PLAUSIBLE = (-2048.0, 32767.0)
 class CtVolume:
     """A CT on an axis-aligned grid in DICOM patient coordinates (LPS).
 
-    `hu` has shape (slices, rows, cols), float32, ordered by increasing DICOM z, y, x whatever the order in the files was.
-    `spacing_mm` and `origin_dicom_mm` are (x, y, z); the origin is the centre of voxel [0, 0, 0].
+    `hu` has shape (slices, rows, cols), float32, ordered by increasing DICOM z, y, x
+    whatever the order in the files was. `spacing_mm` and `origin_dicom_mm` are (x, y, z); the origin is the centre of voxel [0, 0, 0].
     """
 
     hu: NDArray[np.float32]
@@ -76,15 +76,17 @@ def require(dataset: pydicom.Dataset, keyword: str, where: str) -> object:
 def load_ct(files: Sequence[Path]) -> CtVolume:
     """Read a CT series of axial slices into a volume.
 
-    Raises InputRefused for mixed patients, series, frames of reference or grids, missing slices, uneven spacing, tilted or
-    non-axial slices, compressed data that cannot be read, and values that cannot be Hounsfield units.
+    Raises InputRefused for mixed patients, series, frames of reference or grids, missing slices,
+    uneven spacing, tilted or non-axial slices, compressed data that cannot be read, and values that cannot be Hounsfield units.
     """
     if len(files) < 3:
         raise InputRefused(f"a CT series needs at least 3 slices, {len(files)} found")
     slices = [read_dicom(path) for path in files]
     for path, ds in zip(files, slices, strict=True):
         if ds.get("SOPClassUID") != CT_IMAGE_STORAGE:
-            raise InputRefused(f"{path.name} is not a CT image ({ds.get('Modality', 'unknown modality')})")
+            raise InputRefused(
+                f"{path.name} is not a CT image ({ds.get('Modality', 'unknown modality')})"
+            )
     for keyword in (
         "PatientID",
         "SeriesInstanceUID",
@@ -110,7 +112,8 @@ def load_ct(files: Sequence[Path]) -> CtVolume:
         if not SPACING_PLAUSIBLE_MM[0] <= value <= SPACING_PLAUSIBLE_MM[1]:
             raise InputRefused(
                 f"the voxel spacing in {axis} is {value} mm; DICOM lengths are millimetres, and "
-                f"{SPACING_PLAUSIBLE_MM[0]} to {SPACING_PLAUSIBLE_MM[1]} mm is plausible. Was it written in other units?"
+                f"{SPACING_PLAUSIBLE_MM[0]} to {SPACING_PLAUSIBLE_MM[1]} mm is plausible. "
+                "Was it written in other units?"
             )
     origin = [float(v) for v in slices[0].ImagePositionPatient]
     for axis, (sign, count, step) in enumerate(
@@ -167,12 +170,16 @@ def _even_spacing(slices: Sequence[FileDataset], names: Sequence[str]) -> float:
     positions = np.array([[float(v) for v in ds.ImagePositionPatient] for ds in slices])
     drift = np.max(np.abs(positions[:, :2] - positions[0, :2]))
     if drift > POSITION_TOLERANCE_MM:
-        raise InputRefused(f"the slices are not stacked along one axis: they drift by {drift:.3f} mm in x or y")
+        raise InputRefused(
+            f"the slices are not stacked along one axis: they drift by {drift:.3f} mm in x or y"
+        )
     gaps = np.diff(positions[:, 2])
     nominal = float(np.median(gaps))
     for gap, before, after in zip(gaps, names[:-1], names[1:], strict=True):
         if gap < POSITION_TOLERANCE_MM:
-            raise InputRefused(f"{before} and {after} lie at the same position: remove the duplicate slice")
+            raise InputRefused(
+                f"{before} and {after} lie at the same position: remove the duplicate slice"
+            )
         if abs(gap - nominal) <= POSITION_TOLERANCE_MM:
             continue
         missing = gap / nominal - 1.0
@@ -197,7 +204,11 @@ def _hounsfield(ds: FileDataset, name: str) -> NDArray[np.float32]:
         pixels = ds.pixel_array
     except Exception as error:  # pydicom's decoders raise many kinds; the operator gets one
         raise InputRefused(f"the pixels of {name} cannot be decoded: {error}") from error
-    hu: NDArray[np.float32] = np.asarray(pixels, dtype=np.float32) * np.float32(slope) + np.float32(intercept)
+    hu: NDArray[np.float32] = np.asarray(pixels, dtype=np.float32) * np.float32(slope) + np.float32(
+        intercept
+    )
     if not np.all(np.isfinite(hu)) or hu.min() < HU_PLAUSIBLE[0] or hu.max() > HU_PLAUSIBLE[1]:
-        raise InputRefused(f"{name} holds values outside {HU_PLAUSIBLE} that cannot be Hounsfield units")
+        raise InputRefused(
+            f"{name} holds values outside {HU_PLAUSIBLE} that cannot be Hounsfield units"
+        )
     return hu

@@ -1,8 +1,8 @@
 """How a patient lies on the table top: the eight DICOM patient positions as rotations `t <- p`.
 
-IEC patient frame: +X patient's left, +Y head, +Z front. Table-top frame at couch angle zero: +X to the right of someone facing the
-gantry, +Y towards the gantry, +Z up. Each position is given by where left, head and front of the patient point on the table; that is
-how a person can check it against a picture.
+IEC patient frame: +X patient's left, +Y head, +Z front. Table-top frame at couch angle zero: +X to the
+right of someone facing the gantry, +Y towards the gantry, +Z up. Each position is given by where left,
+head and front of the patient point on the table; that is how a person can check it against a picture.
 """
 
 from typing import Final

@@ -1,6 +1,7 @@
 """A folder with a CT series, an RT Structure Set and an RT Plan, read and checked against each other, or refused.
 
-The plan is DICOM: lengths are millimetres, angles degrees. Angles have no range in DICOM and are wrapped to (-180, 180].
+The plan is DICOM: lengths are millimetres, angles degrees. Angles have no range in DICOM and
+are wrapped to (-180, 180].
 """
 
 from dataclasses import dataclass
@@ -52,8 +53,10 @@ class LoadedPlan:
         known = ", ".join(i.isocentre_id for i in self.plan.isocentres)
         raise InputRefused(f"the plan has no isocentre {isocentre_id!r}; it has {known}")
 
-    def table_from_patient(self, isocentre_id: str, isocentre_in_table_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Rigid `t <- p` (4, 4) that lays the plan's isocentre on a point of the table top, in the plan's patient position."""
+    def table_from_patient(
+        self, isocentre_id: str, isocentre_in_table_mm: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Rigid `t <- p` (4, 4) that lays the isocentre on a point of the table top, in the patient position."""
         rotation = table_from_patient_rotation(self.plan.patient_position)
         placement = np.eye(4)
         placement[:3, :3] = rotation
@@ -108,27 +111,39 @@ def _belong_together(plan: FileDataset, structures: FileDataset, ct: CtVolume) -
     for what, dataset in (("RT Plan", plan), ("RT Structure Set", structures)):
         patient_id = str(require(dataset, "PatientID", what))
         if patient_id != ct.patient_id:
-            raise InputRefused(f"wrong patient: the {what} is of {patient_id!r}, the CT of {ct.patient_id!r}")
+            raise InputRefused(
+                f"wrong patient: the {what} is of {patient_id!r}, the CT of {ct.patient_id!r}"
+            )
     if str(require(plan, "PatientBirthDate", "RT Plan")) != str(
         require(structures, "PatientBirthDate", "RT Structure Set")
     ):
         raise InputRefused("wrong patient: RT Plan and RT Structure Set give different birth dates")
     frame = str(require(plan, "FrameOfReferenceUID", "RT Plan"))
     if frame != ct.frame_of_reference_uid:
-        raise InputRefused(f"mixed frames of reference: the plan is in {frame}, the CT in {ct.frame_of_reference_uid}")
+        raise InputRefused(
+            f"mixed frames of reference: the plan is in {frame}, the CT in {ct.frame_of_reference_uid}"
+        )
     referenced = structures.get("ReferencedFrameOfReferenceSequence") or []
     frames = {str(item.get("FrameOfReferenceUID", "")) for item in referenced}
     frames |= {
-        str(item.get("ReferencedFrameOfReferenceUID", "")) for item in structures.get("StructureSetROISequence", [])
+        str(item.get("ReferencedFrameOfReferenceUID", ""))
+        for item in structures.get("StructureSetROISequence", [])
     }
     frames.discard("")
     if frames != {frame}:
-        raise InputRefused(f"mixed frames of reference: the structure set is in {sorted(frames)}, the plan in {frame}")
-    wanted = [str(item.ReferencedSOPInstanceUID) for item in plan.get("ReferencedStructureSetSequence", [])]
+        raise InputRefused(
+            f"mixed frames of reference: the structure set is in {sorted(frames)}, the plan in {frame}"
+        )
+    wanted = [
+        str(item.ReferencedSOPInstanceUID)
+        for item in plan.get("ReferencedStructureSetSequence", [])
+    ]
     if wanted != [str(structures.SOPInstanceUID)]:
         raise InputRefused("the plan was made on another structure set than the one in the folder")
     if plan.get("ApprovalStatus") != "APPROVED":
-        raise InputRefused(f"the plan is not approved (ApprovalStatus {plan.get('ApprovalStatus', 'absent')})")
+        raise InputRefused(
+            f"the plan is not approved (ApprovalStatus {plan.get('ApprovalStatus', 'absent')})"
+        )
 
 
 def _parse_plan(plan: FileDataset, where: str, ct: CtVolume) -> TreatmentPlan:
@@ -143,7 +158,9 @@ def _parse_plan(plan: FileDataset, where: str, ct: CtVolume) -> TreatmentPlan:
     groups = plan.get("FractionGroupSequence", [])
     if len(groups) != 1:
         raise InputRefused(f"{where} must have one fraction group, it has {len(groups)}")
-    isocentres = tuple(_isocentre(number, point, group) for number, (point, group) in enumerate(fields.items(), 1))
+    isocentres = tuple(
+        _isocentre(number, point, group) for number, (point, group) in enumerate(fields.items(), 1)
+    )
     return TreatmentPlan(
         patient=PatientIdentity(
             patient_id=str(require(plan, "PatientID", where)),
@@ -158,7 +175,7 @@ def _parse_plan(plan: FileDataset, where: str, ct: CtVolume) -> TreatmentPlan:
         structure_set_uid=str(plan.ReferencedStructureSetSequence[0].ReferencedSOPInstanceUID),
         machine_name=str(require(plan.BeamSequence[0], "TreatmentMachineName", where)),
         patient_position=position,
-        # A department keeps one tolerance table a site; its label names the site protocol and is never guessed from elsewhere.
+        # A department keeps one tolerance table a site; its label names the site protocol.
         site=table.label.lower().replace(" ", "_"),
         fractions=int(require(groups[0], "NumberOfFractionsPlanned", where)),  # type: ignore[call-overload]
         tolerance=table,
@@ -171,21 +188,31 @@ def _parse_plan(plan: FileDataset, where: str, ct: CtVolume) -> TreatmentPlan:
 def _patient_position(plan: FileDataset, ct: CtVolume) -> PatientPosition:
     stated = {str(item.get("PatientPosition", "")) for item in plan.get("PatientSetupSequence", [])}
     if len(stated) != 1:
-        raise InputRefused(f"the plan must state one patient position, it states {sorted(stated) or 'none'}")
+        raise InputRefused(
+            f"the plan must state one patient position, it states {sorted(stated) or 'none'}"
+        )
     position = stated.pop()
     for supported in SUPPORTED_POSITIONS:
         if position == supported:
             if ct.patient_position != position:
-                raise InputRefused(f"the plan is for {position}, but the CT was taken {ct.patient_position}")
+                raise InputRefused(
+                    f"the plan is for {position}, but the CT was taken {ct.patient_position}"
+                )
             return supported
-    raise InputRefused(f"patient position {position!r} is not supported; supported are {', '.join(SUPPORTED_POSITIONS)}")
+    raise InputRefused(
+        f"patient position {position!r} is not supported; supported are {', '.join(SUPPORTED_POSITIONS)}"
+    )
 
 
 def _tolerance_table(plan: FileDataset) -> ToleranceTable:
-    tables = {str(item.ToleranceTableNumber): item for item in plan.get("ToleranceTableSequence", [])}
+    tables = {
+        str(item.ToleranceTableNumber): item for item in plan.get("ToleranceTableSequence", [])
+    }
     used = {str(b.get("ReferencedToleranceTableNumber", "")) for b in plan.get("BeamSequence", [])}
     if len(used) != 1 or (number := used.pop()) not in tables:
-        raise InputRefused("every field of the plan must refer to the same tolerance table, and it must be there")
+        raise InputRefused(
+            "every field of the plan must refer to the same tolerance table, and it must be there"
+        )
     item = tables[number]
 
     def limit(keyword: str) -> float | None:
@@ -194,7 +221,9 @@ def _tolerance_table(plan: FileDataset) -> ToleranceTable:
             return None
         tolerance = float(value)
         if not np.isfinite(tolerance) or tolerance <= 0.0:
-            raise InputRefused(f"{keyword} of tolerance table {number} is {tolerance}; it must be positive")
+            raise InputRefused(
+                f"{keyword} of tolerance table {number} is {tolerance}; it must be positive"
+            )
         return tolerance
 
     return ToleranceTable(
@@ -212,7 +241,9 @@ def _field(beam: Dataset) -> tuple[tuple[float, float, float], PlannedField]:
     name = str(beam.get("BeamName", beam.get("BeamNumber", "?")))
     delivery = str(require(beam, "TreatmentDeliveryType", f"field {name}"))
     if delivery not in ("SETUP", "TREATMENT"):
-        raise InputRefused(f"field {name} has delivery type {delivery!r}; SETUP and TREATMENT are supported")
+        raise InputRefused(
+            f"field {name} has delivery type {delivery!r}; SETUP and TREATMENT are supported"
+        )
     points = require(beam, "ControlPointSequence", f"field {name}")
     first: Dataset = points[0]  # type: ignore[index]
     point = [float(v) for v in require(first, "IsocenterPosition", f"field {name}")]  # type: ignore[attr-defined]
@@ -254,9 +285,15 @@ def _angle(point: Dataset, keyword: str, name: str, *, required: bool = False) -
 
 def _couch(point: Dataset, name: str) -> CouchPosition:
     if abs(_angle(point, "TableTopEccentricAngle", name)) > 0.0:
-        raise InputRefused(f"field {name} has an eccentric table-top angle, which no supported couch has")
+        raise InputRefused(
+            f"field {name} has an eccentric table-top angle, which no supported couch has"
+        )
     values: list[float | None] = []
-    for keyword in ("TableTopLateralPosition", "TableTopLongitudinalPosition", "TableTopVerticalPosition"):
+    for keyword in (
+        "TableTopLateralPosition",
+        "TableTopLongitudinalPosition",
+        "TableTopVerticalPosition",
+    ):
         raw = point.get(keyword)
         if raw in (None, ""):
             values.append(None)
@@ -279,7 +316,9 @@ def _couch(point: Dataset, name: str) -> CouchPosition:
     )
 
 
-def _isocentre(number: int, point: tuple[float, float, float], fields: list[PlannedField]) -> PlannedIsocentre:
+def _isocentre(
+    number: int, point: tuple[float, float, float], fields: list[PlannedField]
+) -> PlannedIsocentre:
     couch = fields[0].couch
     for field in fields:
         if field.couch != couch:
@@ -303,7 +342,9 @@ def _body_contours(structures: FileDataset, ct: CtVolume) -> tuple[NDArray[np.fl
         if str(item.get("RTROIInterpretedType", "")) == "EXTERNAL"
     }
     if len(external) != 1:
-        raise InputRefused(f"the structure set must have one EXTERNAL structure, it has {len(external)}")
+        raise InputRefused(
+            f"the structure set must have one EXTERNAL structure, it has {len(external)}"
+        )
     number = external.pop()
     contours: list[NDArray[np.float64]] = []
     for roi in structures.get("ROIContourSequence", []):
@@ -312,7 +353,9 @@ def _body_contours(structures: FileDataset, ct: CtVolume) -> tuple[NDArray[np.fl
         for contour in roi.get("ContourSequence", []):
             points = np.asarray(contour.ContourData, dtype=np.float64).reshape(-1, 3)
             if str(contour.ContourGeometricType) != "CLOSED_PLANAR" or len(points) < 3:
-                raise InputRefused("the EXTERNAL structure holds a contour that is not closed and planar")
+                raise InputRefused(
+                    "the EXTERNAL structure holds a contour that is not closed and planar"
+                )
             if not np.all(np.isfinite(points)) or np.ptp(points[:, 2]) > POSITION_SPREAD_MM:
                 raise InputRefused("the EXTERNAL structure holds a contour that is not axial")
             contours.append(points)

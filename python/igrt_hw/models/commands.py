@@ -1,4 +1,4 @@
-"""What people may ask of the supervisor. Each command is checked against the role matrix before the supervisor sees it."""
+"""What people may ask of the supervisor. Each command is checked against the role matrix first."""
 
 from typing import Annotated, Literal
 
@@ -6,7 +6,9 @@ from pydantic import Field
 
 from igrt_hw.models.base import Frozen
 
-RejectReason = Literal["wrong match", "implausible shift", "patient moved", "poor images", "clinical decision", "other"]
+RejectReason = Literal[
+    "wrong match", "implausible shift", "patient moved", "poor images", "clinical decision", "other"
+]
 
 
 class OpenPatient(Frozen):
@@ -130,7 +132,10 @@ Command = Annotated[
 
 
 class CommandResult(Frozen):
-    """Whether the supervisor took the command; if not, a sentence that says why and what to do. `data` carries a challenge where one was asked for."""
+    """Whether the supervisor took the command; if not, a sentence that says why and what to do.
+
+    `data` carries a challenge where one was asked for.
+    """
 
     accepted: bool
     message: str

@@ -97,7 +97,10 @@ class Proposal(Frozen):
 
 
 class ApprovalChallenge(Frozen):
-    """What the approver has to read and type: a code, and one signed number named in words. One-shot, bound to a digest and a user."""
+    """What the approver has to read and type: a code, and one signed number named in words.
+
+    One-shot, bound to a digest and a user.
+    """
 
     challenge_id: str
     digest: str

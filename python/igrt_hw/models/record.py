@@ -4,7 +4,10 @@ from igrt_hw.models.base import Frozen
 
 
 class RecordEntry(Frozen):
-    """`digest` is SHA-256 over `previous` and the canonical form of all other fields; the first entry's `previous` is 64 zeros."""
+    """`digest` is SHA-256 over `previous` and the canonical form of all other fields.
+
+    The first entry's `previous` is 64 zeros.
+    """
 
     sequence: int
     at_us: int

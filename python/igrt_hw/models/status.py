@@ -40,7 +40,10 @@ class AlarmPriority(StrEnum):
 
 
 class Alarm(Frozen):
-    """What is wrong, since when, and what to do. Acknowledging silences; only a cleared cause (and a reset, if latched) ends it."""
+    """What is wrong, since when, and what to do.
+
+    Acknowledging silences; only a cleared cause (and a reset, if latched) ends it.
+    """
 
     alarm_id: str
     priority: AlarmPriority
