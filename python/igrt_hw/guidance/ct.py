@@ -27,7 +27,8 @@ class CtVolume:
     """A CT on an axis-aligned grid in DICOM patient coordinates (LPS).
 
     `hu` has shape (slices, rows, cols), float32, ordered by increasing DICOM z, y, x
-    whatever the order in the files was. `spacing_mm` and `origin_dicom_mm` are (x, y, z); the origin is the centre of voxel [0, 0, 0].
+    whatever the order in the files was. `spacing_mm` and `origin_dicom_mm` are (x, y, z); the
+    origin is the centre of voxel [0, 0, 0].
     """
 
     hu: NDArray[np.float32]
@@ -77,7 +78,8 @@ def load_ct(files: Sequence[Path]) -> CtVolume:
     """Read a CT series of axial slices into a volume.
 
     Raises InputRefused for mixed patients, series, frames of reference or grids, missing slices,
-    uneven spacing, tilted or non-axial slices, compressed data that cannot be read, and values that cannot be Hounsfield units.
+    uneven spacing, tilted or non-axial slices, compressed data that cannot be read, and values that
+    cannot be Hounsfield units.
     """
     if len(files) < 3:
         raise InputRefused(f"a CT series needs at least 3 slices, {len(files)} found")
@@ -175,11 +177,11 @@ def _even_spacing(slices: Sequence[FileDataset], names: Sequence[str]) -> float:
         )
     gaps = np.diff(positions[:, 2])
     nominal = float(np.median(gaps))
-    for gap, before, after in zip(gaps, names[:-1], names[1:], strict=True):
+    neighbours = list(zip(gaps, names[:-1], names[1:], strict=True))
+    for gap, before, after in neighbours:
         if gap < POSITION_TOLERANCE_MM:
-            raise InputRefused(
-                f"{before} and {after} lie at the same position: remove the duplicate slice"
-            )
+            raise InputRefused(f"{before} and {after} lie at the same position: remove one of them")
+    for gap, before, after in neighbours:
         if abs(gap - nominal) <= POSITION_TOLERANCE_MM:
             continue
         missing = gap / nominal - 1.0

@@ -147,14 +147,14 @@ def _belong_together(plan: FileDataset, structures: FileDataset, ct: CtVolume) -
 
 
 def _parse_plan(plan: FileDataset, where: str, ct: CtVolume) -> TreatmentPlan:
+    if not plan.get("BeamSequence"):
+        raise InputRefused(f"{where} has no beams")
     position = _patient_position(plan, ct)
     table = _tolerance_table(plan)
     fields: dict[tuple[float, float, float], list[PlannedField]] = {}
     for beam in plan.get("BeamSequence", []):
         isocentre, field = _field(beam)
         fields.setdefault(isocentre, []).append(field)
-    if not fields:
-        raise InputRefused(f"{where} has no beams")
     groups = plan.get("FractionGroupSequence", [])
     if len(groups) != 1:
         raise InputRefused(f"{where} must have one fraction group, it has {len(groups)}")
