@@ -1,0 +1,1 @@
+"""The supervisor as a local service: users, roles, drivers and clock around the pure core."""
