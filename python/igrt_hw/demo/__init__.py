@@ -1,0 +1,1 @@
+"""The demonstration: simulator, supervisor and terminal as three processes, and a scripted operator."""
