@@ -2,11 +2,34 @@
 
 use pyo3::prelude::*;
 
+mod couch;
 mod error;
+mod imaging;
+mod numbers;
+mod pose;
 
 /// The Rust core of igrt-hw: kinematics, clearance, projection and registration.
 #[pymodule]
 mod _core {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
-    use crate::error::CoreError;
+    use crate::couch::PyCouch;
+    #[pymodule_export]
+    use crate::error::{
+        CoreError, FrameError, GeometryError, LimitError, NotConvergedError, SingularError,
+        UnreachableError,
+    };
+    #[pymodule_export]
+    use crate::imaging::{
+        ImagingInputError, PyAttenuationVolume, PyPanelGeometry, PyRegistrationOutcome,
+        register_views,
+    };
+    #[pymodule_export]
+    use crate::pose::PyPose;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("BATCH_STATUS", crate::couch::BATCH_STATUS)
+    }
 }

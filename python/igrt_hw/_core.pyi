@@ -1,0 +1,280 @@
+"""The Rust core. Millimetres and degrees; IEC 61217 frames; arrays are float64 and C-contiguous unless said otherwise.
+
+This file is the reference for the Python face of the core: shapes, units, frames, errors. Sections by room.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_Six = tuple[float, float, float, float, float, float]
+_Numbers = Sequence[float] | NDArray[np.floating[Any]] | Iterable[float]
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+class CoreError(ValueError):
+    """Base of every error of the core; the message says what was wrong, where, and what to do."""
+
+class GeometryError(CoreError):
+    """Numbers that describe no pose, machine or axis values."""
+
+class FrameError(CoreError):
+    """Poses composed with the wrong neighbour, or an unknown frame."""
+
+class UnreachableError(CoreError):
+    """No axis values reach the pose, within limits or not."""
+
+class SingularError(CoreError):
+    """Infinitely many axis values reach the pose."""
+
+class LimitError(CoreError):
+    """Outside the limits of the machine; the message names every axis and by how much."""
+
+class NotConvergedError(CoreError):
+    """An iteration did not settle within its bound."""
+
+# --- kinematics ------------------------------------------------------------------------------------------------------
+
+@final
+class Pose:
+    """A rigid transform `to_frame <- from_frame`; maps coordinates in `from_frame` to coordinates in `to_frame`, mm.
+
+    Immutable. Frames are checked at run time: `a @ b` needs `a.from_frame == b.to_frame`.
+    """
+
+    @staticmethod
+    def identity(to_frame: str, from_frame: str) -> Pose:
+        """Coordinates stay as they are.
+
+        Raises:
+            FrameError: an unknown frame (`igrt_hw.geometry.Frame` lists them).
+        """
+    @staticmethod
+    def from_matrix(matrix: ArrayLike, to_frame: str, from_frame: str) -> Pose:
+        """From a homogeneous (4, 4) matrix, mm; checked for rigidity to 1e-6 and brought onto the nearest rotation.
+
+        Raises:
+            GeometryError: wrong shape, not finite, not rigid, a reflection, or an absurd scale.
+            FrameError: an unknown frame.
+        """
+    @staticmethod
+    def from_parameters(parameters: _Numbers, to_frame: str, from_frame: str) -> Pose:
+        """T(x, y, z) . Rz(rotation) . Rx(pitch) . Ry(roll) from six numbers in that order, mm and degrees.
+
+        Raises:
+            GeometryError: not six finite numbers.
+            FrameError: an unknown frame.
+        """
+    @property
+    def to_frame(self) -> str: ...
+    @property
+    def from_frame(self) -> str: ...
+    @property
+    def translation_mm(self) -> tuple[float, float, float]:
+        """Origin of `from_frame` in `to_frame`, mm."""
+    def parameters(self) -> _Six:
+        """The six numbers of `from_parameters`, mm and degrees, |pitch| <= 90.
+
+        Raises:
+            SingularError: a pitch of 90 degrees, where rotation and roll cannot be told apart.
+        """
+    def matrix(self) -> NDArray[np.float64]:
+        """Homogeneous (4, 4) matrix, mm."""
+    def rotation(self) -> NDArray[np.float64]:
+        """Rotation (3, 3)."""
+    def expect_frames(self, to_frame: str, from_frame: str) -> None:
+        """Raises FrameError unless the pose carries exactly these frames."""
+    def compose(self, next: Pose) -> Pose:
+        """`self @ next`: `a <- b` with `b <- c` is `a <- c`.
+
+        Raises:
+            FrameError: wrong neighbours.
+        """
+    def __matmul__(self, next: Pose) -> Pose: ...
+    def inverse(self) -> Pose:
+        """`from_frame <- to_frame`."""
+    def apply(self, points_mm: ArrayLike) -> NDArray[np.float64]:
+        """Points (n, 3) or (3,) of `from_frame` in `to_frame`, mm.
+
+        Raises:
+            GeometryError: another shape.
+        """
+    def deviation(self, other: Pose) -> tuple[float, float]:
+        """Distance of the origins (mm) and angle between the axes (degrees, >= 0) of two poses with the same frames.
+
+        Raises:
+            FrameError: different frames.
+        """
+
+BATCH_STATUS: tuple[str, ...]
+"""Names of the status codes of a batch: ok, unreachable, singular, limit, geometry, not_converged."""
+
+@final
+class Couch:
+    """A couch: family, axis limits and place in the room. Immutable.
+
+    Axes are six numbers in the order of `axis_names`, mm for linear and degrees for rotary axes: a tuple, a list, an
+    array, `Axes6`. `limits` are six pairs (lower, upper). Every inverse result reproduces its pose to 1e-6 mm and
+    1e-9 rad. Methods that take axes raise GeometryError for numbers that cannot be axis values; limits are checked only
+    where it is said.
+    """
+
+    @staticmethod
+    def pedestal(
+        limits: ArrayLike,
+        *,
+        eccentric_mm: float = 0.0,
+        eccentric_deg: float = 0.0,
+        base: Pose | None = None,
+        tool: Pose | None = None,
+    ) -> Couch:
+        """The linac couch: M = Rz(rotation) . T(0, Ey, 0) . Rz(theta_e) . T(axes) . Rx(pitch) . Ry(roll), IEC 61217.
+
+        `base` (fixed <- base) and `tool` (flange <- table_top) place the chain; identity unless given.
+        """
+    @staticmethod
+    def hexapod(
+        limits: ArrayLike,
+        *,
+        base_joints_mm: ArrayLike,
+        platform_joints_mm: ArrayLike,
+        leg_limits_mm: tuple[float, float],
+        base_axes: _Numbers | None = None,
+        eccentric_mm: float = 0.0,
+        eccentric_deg: float = 0.0,
+    ) -> Couch:
+        """A Stewart platform on a base couch, shown as the six Cartesian couch axes.
+
+        Joints (6, 3) are given in the table-top frame with the platform at neutral, where the base couch's axes equal
+        the outward ones. `base_axes`: lateral, longitudinal, vertical (mm), rotation (deg) of the base couch. Leg
+        limits count as limits.
+        """
+    @staticmethod
+    def arm(
+        limits: ArrayLike,
+        *,
+        offsets_mm: tuple[float, float, float],
+        lengths_mm: tuple[float, float, float, float],
+        signs: Sequence[float] | None = None,
+        zeros_deg: Sequence[float] | None = None,
+        base: Pose | None = None,
+        tool: Pose | None = None,
+    ) -> Couch:
+        """Six revolute joints with a spherical wrist: offsets a1, a2, b, lengths c1 to c4 (Brandstötter et al. 2014).
+
+        Joint of the model = sign * axis + zero. `base` is fixed <- base, `tool` is flange <- table_top.
+        """
+    @staticmethod
+    def scara(
+        limits: ArrayLike,
+        *,
+        upper_mm: float,
+        fore_mm: float,
+        wrist_mm: tuple[float, float, float],
+        signs: Sequence[float] | None = None,
+        zeros: Sequence[float] | None = None,
+        base: Pose | None = None,
+        tool: Pose | None = None,
+    ) -> Couch:
+        """Vertical column, shoulder, elbow and wrist turning about vertical axes, then pitch and roll.
+
+        Base frame: T(0, 0, v) . Rz(q1) . T(upper) . Rz(q2) . T(fore) . Rz(q3) . T(wrist_mm) . Rx(pitch) . Ry(roll).
+        """
+    @property
+    def family(self) -> str:
+        """`pedestal`, `hexapod`, `arm` or `scara`."""
+    @property
+    def axis_names(self) -> tuple[str, str, str, str, str, str]: ...
+    @property
+    def axis_kinds(self) -> tuple[str, str, str, str, str, str]:
+        """`linear` (mm) or `rotary` (degrees) per axis."""
+    @property
+    def limits(self) -> list[tuple[float, float]]: ...
+    def forward(self, axes: _Numbers) -> Pose:
+        """Pose fixed <- table_top. Limits are not checked: a couch is where it is."""
+    def inverse(self, pose: Pose) -> list[_Six]:
+        """Every axis set within the limits that reaches fixed <- table_top.
+
+        Raises:
+            UnreachableError, SingularError, FrameError.
+            LimitError: branches exist, none within the limits; the message describes the least bad one.
+        """
+    def inverse_nearest(self, pose: Pose, seed: _Numbers) -> _Six:
+        """The axis set of `inverse` nearest to `seed` (1 rad counts as 500 mm); whole turns follow the seed.
+
+        Raises:
+            As `inverse`.
+        """
+    def branches(self, pose: Pose) -> list[_Six]:
+        """Every axis set that reaches the pose whatever the limits say. To explain a refusal, never to move.
+
+        Raises:
+            UnreachableError, SingularError, FrameError.
+        """
+    def nearest_branch(self, pose: Pose, seed: _Numbers) -> _Six:
+        """The axis set of `branches` nearest to `seed`. To explain a refusal, never to move.
+
+        Raises:
+            UnreachableError, SingularError, FrameError.
+        """
+    def check_limits(self, axes: _Numbers) -> None:
+        """Refuses axes (or hexapod legs) outside their limits, naming each one.
+
+        Raises:
+            LimitError.
+        """
+    def margins(self, axes: _Numbers) -> _Six:
+        """Distance of each axis to the nearer end of its range, mm or degrees; negative outside."""
+    def jacobian(self, axes: _Numbers) -> NDArray[np.float64]:
+        """Geometric Jacobian (6, 6) at the table-top origin in the fixed frame.
+
+        Rows: x, y, z in mm, then rotation about x, y, z in degrees; columns: per mm or per degree of the axes.
+        """
+    def singularity(self, axes: _Numbers) -> tuple[str, float]:
+        """The nearest singularity in words, and its margin: 1 far away, 0 at it (a sine, or length over reach)."""
+    def manipulability(self, axes: _Numbers, *, length_mm: float = 500.0) -> float:
+        """|det J| with a radian counted as `length_mm`: dimensionless, 0 at a singularity (Yoshikawa)."""
+    def leg_lengths(self, axes: _Numbers) -> _Six:
+        """Leg lengths of a hexapod (mm) with its base couch where it stands.
+
+        Raises:
+            CoreError: the family has no legs.
+        """
+    def leg_margins(self, axes: _Numbers) -> _Six:
+        """Distance of each leg to the nearer end of its range, mm; negative outside.
+
+        Raises:
+            CoreError: the family has no legs.
+        """
+    def forward_from_legs(self, lengths_mm: _Numbers, seed: _Numbers | None = None) -> Pose:
+        """Pose fixed <- table_top of a hexapod from leg lengths (mm), by Newton from `seed` (axes), else from neutral.
+
+        Raises:
+            NotConvergedError: 20 steps were not enough, or another assembly of the legs was found.
+            GeometryError: the family has no legs, or numbers that cannot be lengths.
+        """
+    @property
+    def base_axes(self) -> tuple[float, float, float, float]:
+        """Base couch of a hexapod: lateral, longitudinal, vertical (mm), rotation (deg).
+
+        Raises:
+            CoreError: the family has no base couch.
+        """
+    def with_base_axes(self, base_axes: _Numbers) -> Couch:
+        """The same hexapod with its base couch elsewhere."""
+    def forward_many(self, axes: ArrayLike) -> NDArray[np.float64]:
+        """Matrices (n, 4, 4) fixed <- table_top, mm, for axes (n, 6). The same numbers as `forward`, bit for bit.
+
+        Raises:
+            GeometryError: a row that cannot be axis values.
+        """
+    def inverse_many(
+        self, matrices_mm: ArrayLike
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.uint8]]:
+        """`inverse` for matrices (n, 4, 4): axes (n, 8, 6) padded with NaN, counts (n,), status (n,)."""
+    def inverse_nearest_many(
+        self, matrices_mm: ArrayLike, seed: _Numbers
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """`inverse_nearest` for matrices (n, 4, 4) and one seed: axes (n, 6), NaN where status (n,) is not 0."""

@@ -1,0 +1,731 @@
+//! One interface over the couch families.
+
+use crate::angle::{turn_within, wrap_rad};
+use crate::arm::Arm;
+use crate::error::{MotionError, geometry};
+use crate::frame::{Base, Fixed, Flange, TableTop};
+use crate::hexapod::Hexapod;
+use crate::limits::{Limits, ROUND_OFF};
+use crate::pedestal::Pedestal;
+use crate::pose::{Pose, SCALE_MAX_MM};
+use crate::rigid::{Rigid, Vec3, cross, rotate, sub};
+use crate::scara::Scara;
+
+/// Every inverse result reproduces its pose to this many millimetres, or it is not returned.
+pub const VERIFIED_MM: f64 = 1e-6;
+/// Every inverse result reproduces its pose to this many radians, or it is not returned.
+pub const VERIFIED_RAD: f64 = 1e-9;
+/// A margin (a sine, or a length over the reach) below this is a singularity.
+pub(crate) const SINGULAR: f64 = 1e-8;
+/// What a radian counts for in millimetres when two branches are compared: about half the length of a patient.
+const ARM_MM_PER_RAD: f64 = 500.0;
+
+/// What an axis does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AxisKind {
+    /// Millimetres.
+    Linear,
+    /// Radians (degrees at the Python face).
+    Rotary,
+}
+
+/// The kinematic chain of a couch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one per couch, built once; plain data is worth more than 500 bytes"
+)]
+pub enum Family {
+    /// The linac couch.
+    Pedestal(Pedestal),
+    /// A Stewart platform on a linac couch.
+    Hexapod(Hexapod),
+    /// Six revolute joints with a spherical wrist.
+    Arm(Arm),
+    /// A column, three vertical revolutes, pitch and roll.
+    Scara(Scara),
+}
+
+/// How close the nearest singularity is: 1 far away, 0 at it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Singularity {
+    /// What is singular, in words.
+    pub name: &'static str,
+    /// Sine of the angle to the singularity, or distance over reach.
+    pub margin: f64,
+}
+
+impl Singularity {
+    pub(crate) fn nearer(self, other: Self) -> Self {
+        if other.margin < self.margin {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+/// Axis of one joint in the base frame, for the Jacobian.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Screw {
+    direction: Vec3,
+    point: Option<Vec3>,
+}
+
+impl Screw {
+    pub(crate) fn linear(direction: Vec3) -> Self {
+        Self {
+            direction,
+            point: None,
+        }
+    }
+
+    pub(crate) fn rotary(direction: Vec3, point: Vec3) -> Self {
+        Self {
+            direction,
+            point: Some(point),
+        }
+    }
+}
+
+/// At most eight axis sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Branches {
+    items: [[f64; 6]; 8],
+    len: usize,
+}
+
+impl Branches {
+    /// The axis sets, mm and radians.
+    #[must_use]
+    pub fn as_slice(&self) -> &[[f64; 6]] {
+        self.items.get(..self.len).unwrap_or_default()
+    }
+
+    fn push(&mut self, axes: [f64; 6]) {
+        if let Some(slot) = self.items.get_mut(self.len) {
+            *slot = axes;
+            self.len += 1;
+        }
+    }
+}
+
+/// What a family's closed form gives: joint sets (not a number where a branch is out of reach) and the singular margin.
+pub(crate) struct Solutions {
+    pub joints: [[f64; 6]; 8],
+    pub singular: f64,
+}
+
+impl Solutions {
+    pub(crate) fn of(found: &[[f64; 6]], singular: f64) -> Self {
+        let mut joints = [[f64::NAN; 6]; 8];
+        for (slot, q) in joints.iter_mut().zip(found) {
+            *slot = *q;
+        }
+        Self { joints, singular }
+    }
+}
+
+/// A couch: a family, the map from its axes to the joints of the model, its place in the room, and its limits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Couch {
+    family: Family,
+    limits: Limits,
+    /// joint = gain * axis + offset.
+    gain: [f64; 6],
+    offset: [f64; 6],
+    base: Rigid,
+    base_inverse: Rigid,
+    tool: Rigid,
+    tool_inverse: Rigid,
+}
+
+impl Couch {
+    /// A couch whose axes are the joints of the model, standing at the isocentre, with the table top at the flange.
+    #[must_use]
+    pub fn new(family: Family, limits: Limits) -> Self {
+        Self {
+            family,
+            limits,
+            gain: [1.0; 6],
+            offset: [0.0; 6],
+            base: Rigid::IDENTITY,
+            base_inverse: Rigid::IDENTITY,
+            tool: Rigid::IDENTITY,
+            tool_inverse: Rigid::IDENTITY,
+        }
+    }
+
+    /// The same couch with its foot and its table top elsewhere.
+    #[must_use]
+    pub fn with_mounts(mut self, base: &Pose<Fixed, Base>, tool: &Pose<Flange, TableTop>) -> Self {
+        self.base = base.rigid;
+        self.base_inverse = base.rigid.inverse();
+        self.tool = tool.rigid;
+        self.tool_inverse = tool.rigid.inverse();
+        self
+    }
+
+    /// The same couch with joints = gain * axes + offset (signs, zeros and scale of the axes).
+    ///
+    /// # Errors
+    /// [`MotionError::Geometry`] for a gain of zero, a number that is not finite, or a rotary gain other than +1 or -1
+    /// beyond one percent: turns would no longer be turns.
+    pub fn with_axis_map(mut self, gain: [f64; 6], offset: [f64; 6]) -> Result<Self, MotionError> {
+        for (index, (g, o)) in gain.iter().zip(&offset).enumerate() {
+            if !((g.abs() - 1.0).abs() <= 0.01 && o.abs() <= SCALE_MAX_MM) {
+                return geometry(format!(
+                    "axis {}: gain {g} and offset {o}; a gain is +1 or -1 within one percent, an offset is finite",
+                    index + 1
+                ));
+            }
+        }
+        self.gain = gain;
+        self.offset = offset;
+        Ok(self)
+    }
+
+    /// The kinematic chain.
+    #[must_use]
+    pub fn family(&self) -> &Family {
+        &self.family
+    }
+
+    /// `pedestal`, `hexapod`, `arm` or `scara`.
+    #[must_use]
+    pub fn family_name(&self) -> &'static str {
+        match self.family {
+            Family::Pedestal(_) => "pedestal",
+            Family::Hexapod(_) => "hexapod",
+            Family::Arm(_) => "arm",
+            Family::Scara(_) => "scara",
+        }
+    }
+
+    /// Names of the axes in their order.
+    #[must_use]
+    pub fn axis_names(&self) -> [&'static str; 6] {
+        match self.family {
+            Family::Pedestal(_) | Family::Hexapod(_) => [
+                "lateral",
+                "longitudinal",
+                "vertical",
+                "rotation",
+                "pitch",
+                "roll",
+            ],
+            Family::Arm(_) => [
+                "joint_1", "joint_2", "joint_3", "joint_4", "joint_5", "joint_6",
+            ],
+            Family::Scara(_) => ["vertical", "shoulder", "elbow", "wrist", "pitch", "roll"],
+        }
+    }
+
+    /// Kinds of the axes in their order.
+    #[must_use]
+    pub fn axis_kinds(&self) -> [AxisKind; 6] {
+        use AxisKind::{Linear, Rotary};
+        match self.family {
+            Family::Pedestal(_) | Family::Hexapod(_) => {
+                [Linear, Linear, Linear, Rotary, Rotary, Rotary]
+            }
+            Family::Arm(_) => [Rotary; 6],
+            Family::Scara(_) => [Linear, Rotary, Rotary, Rotary, Rotary, Rotary],
+        }
+    }
+
+    /// Ranges of the axes.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Foot of the couch in the room.
+    #[must_use]
+    pub fn base(&self) -> Pose<Fixed, Base> {
+        Pose::of(self.base)
+    }
+
+    /// Table top on the flange.
+    #[must_use]
+    pub fn tool(&self) -> Pose<Flange, TableTop> {
+        Pose::of(self.tool)
+    }
+
+    /// Gain and offset of the map from axes to joints.
+    #[must_use]
+    pub fn axis_map(&self) -> ([f64; 6], [f64; 6]) {
+        (self.gain, self.offset)
+    }
+
+    #[inline(always)]
+    pub(crate) fn joints(&self, axes: &[f64; 6]) -> [f64; 6] {
+        let mut joints = *axes;
+        for ((joint, gain), offset) in joints.iter_mut().zip(&self.gain).zip(&self.offset) {
+            *joint = *joint * gain + offset;
+        }
+        joints
+    }
+
+    #[inline(always)]
+    pub(crate) fn axes(&self, joints: &[f64; 6]) -> [f64; 6] {
+        let mut axes = *joints;
+        for ((axis, gain), offset) in axes.iter_mut().zip(&self.gain).zip(&self.offset) {
+            *axis = (*axis - offset) / gain;
+        }
+        axes
+    }
+
+    #[inline(always)]
+    pub(crate) fn forward_unchecked(&self, axes: &[f64; 6]) -> Rigid {
+        let q = self.joints(axes);
+        let chain = match &self.family {
+            Family::Pedestal(chain) => chain.forward(&q),
+            Family::Hexapod(chain) => chain.forward(&q),
+            Family::Arm(chain) => chain.forward(&q),
+            Family::Scara(chain) => chain.forward(&q),
+        };
+        self.base.then(&chain).then(&self.tool)
+    }
+
+    #[inline(always)]
+    fn chain_pose(&self, pose: &Rigid) -> Rigid {
+        self.base_inverse.then(pose).then(&self.tool_inverse)
+    }
+
+    /// Whether the numbers can be axis values at all; limits are another question ([`Couch::check_limits`]).
+    ///
+    /// # Errors
+    /// [`MotionError::Geometry`] naming the axis.
+    pub fn check_axes(&self, axes: &[f64; 6]) -> Result<(), MotionError> {
+        // Written so that not-a-number fails too.
+        if axes.iter().all(|a| a.abs() <= SCALE_MAX_MM) {
+            return Ok(());
+        }
+        for (name, value) in self.axis_names().iter().zip(axes) {
+            if !(value.abs() <= SCALE_MAX_MM) {
+                return geometry(format!(
+                    "axis {name} is {value}; axis values are finite and below 1e5 mm or rad"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Pose of the table top. Limits are not checked: a couch is where it is.
+    ///
+    /// # Errors
+    /// [`MotionError::Geometry`] for numbers that cannot be axis values.
+    #[inline]
+    pub fn forward(&self, axes: &[f64; 6]) -> Result<Pose<Fixed, TableTop>, MotionError> {
+        self.check_axes(axes)?;
+        Ok(Pose::of(self.forward_unchecked(axes)))
+    }
+
+    /// Refuses axes outside their limits (or legs of a hexapod outside theirs), naming every one.
+    ///
+    /// # Errors
+    /// [`MotionError::Limit`], or [`MotionError::Geometry`] for numbers that cannot be axis values.
+    pub fn check_limits(&self, axes: &[f64; 6]) -> Result<(), MotionError> {
+        self.check_axes(axes)?;
+        match self.limit_violations(axes) {
+            None => Ok(()),
+            Some(reasons) => Err(MotionError::Limit(reasons)),
+        }
+    }
+
+    fn within_limits(&self, axes: &[f64; 6]) -> bool {
+        self.limits.contain(axes) && self.leg_violation(axes).is_none()
+    }
+
+    fn leg_violation(&self, axes: &[f64; 6]) -> Option<String> {
+        match &self.family {
+            Family::Hexapod(hexapod) => hexapod.leg_violation(&hexapod.forward(&self.joints(axes))),
+            _ => None,
+        }
+    }
+
+    fn limit_violations(&self, axes: &[f64; 6]) -> Option<String> {
+        let mut reasons = Vec::new();
+        let ranges = self.limits.pairs();
+        for (((name, kind), value), (low, high)) in self
+            .axis_names()
+            .iter()
+            .zip(self.axis_kinds())
+            .zip(axes)
+            .zip(ranges)
+        {
+            let (end, which) = if *value < low {
+                (low, "lower")
+            } else {
+                (high, "upper")
+            };
+            let beyond = if *value < low {
+                low - value
+            } else {
+                value - high
+            };
+            if beyond > ROUND_OFF {
+                let (scale, unit) = match kind {
+                    AxisKind::Linear => (1.0, "mm"),
+                    AxisKind::Rotary => (1.0_f64.to_degrees(), "deg"),
+                };
+                reasons.push(format!(
+                    "{name} would be {:.3} {unit}, {:.3} {unit} past its {which} limit {:.3} {unit}",
+                    value * scale,
+                    beyond * scale,
+                    end * scale
+                ));
+            }
+        }
+        reasons.extend(self.leg_violation(axes));
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// Distance of each axis to the nearer end of its range, mm or radians; negative outside.
+    #[must_use]
+    pub fn margins(&self, axes: &[f64; 6]) -> [f64; 6] {
+        self.limits.margins(axes)
+    }
+
+    /// Distance of each leg of a hexapod to the nearer end of its range, mm; negative outside. `None` for other families.
+    #[must_use]
+    pub fn leg_margins(&self, axes: &[f64; 6]) -> Option<[f64; 6]> {
+        let Family::Hexapod(hexapod) = &self.family else {
+            return None;
+        };
+        let (low, high) = hexapod.leg_limits_mm();
+        self.leg_lengths(axes)
+            .map(|legs| legs.map(|l| (l - low).min(high - l)))
+    }
+
+    /// Every axis set that reaches the pose, whatever the limits say: rotary axes in (-pi, pi], or the turn that is
+    /// inside the limits where there is one. Use it to explain a refusal, not to move.
+    ///
+    /// # Errors
+    /// [`MotionError::Unreachable`] or [`MotionError::Singular`], with the reason.
+    pub fn branches(&self, pose: &Pose<Fixed, TableTop>) -> Result<Branches, MotionError> {
+        self.solve(&pose.rigid, None)
+    }
+
+    /// Every axis set within the limits that reaches the pose.
+    ///
+    /// # Errors
+    /// [`MotionError::Unreachable`], [`MotionError::Singular`], or [`MotionError::Limit`] when branches exist but every one
+    /// is outside the limits; the message then describes the one that is least far outside.
+    pub fn inverse(&self, pose: &Pose<Fixed, TableTop>) -> Result<Branches, MotionError> {
+        let all = self.solve(&pose.rigid, None)?;
+        self.keep_within_limits(&all)
+    }
+
+    /// The axis set within the limits that is nearest to `seed` (a radian counts as 500 mm); turns are chosen by the seed.
+    ///
+    /// # Errors
+    /// As [`Couch::inverse`], and [`MotionError::Geometry`] for a seed that cannot be axis values.
+    pub fn inverse_nearest(
+        &self,
+        pose: &Pose<Fixed, TableTop>,
+        seed: &[f64; 6],
+    ) -> Result<[f64; 6], MotionError> {
+        self.check_axes(seed)?;
+        let all = self.solve(&pose.rigid, Some(seed))?;
+        let allowed = self.keep_within_limits(&all)?;
+        nearest(self.axis_kinds(), allowed.as_slice(), seed)
+            .ok_or_else(|| MotionError::Unreachable("no branch reaches the pose".into()))
+    }
+
+    /// As [`Couch::inverse_nearest`] whatever the limits say. Use it to explain a refusal, not to move.
+    ///
+    /// # Errors
+    /// [`MotionError::Unreachable`], [`MotionError::Singular`] or [`MotionError::Geometry`].
+    pub fn nearest_branch(
+        &self,
+        pose: &Pose<Fixed, TableTop>,
+        seed: &[f64; 6],
+    ) -> Result<[f64; 6], MotionError> {
+        self.check_axes(seed)?;
+        let all = self.solve(&pose.rigid, Some(seed))?;
+        nearest(self.axis_kinds(), all.as_slice(), seed)
+            .ok_or_else(|| MotionError::Unreachable("no branch reaches the pose".into()))
+    }
+
+    fn keep_within_limits(&self, all: &Branches) -> Result<Branches, MotionError> {
+        let mut kept = Branches::default();
+        for axes in all.as_slice() {
+            if self.within_limits(axes) {
+                kept.push(*axes);
+            }
+        }
+        if kept.len > 0 {
+            return Ok(kept);
+        }
+        let excess = |axes: &[f64; 6]| {
+            self.margins(axes)
+                .iter()
+                .filter(|m| **m < 0.0)
+                .map(|m| -m)
+                .sum::<f64>()
+        };
+        let least = all
+            .as_slice()
+            .iter()
+            .min_by(|a, b| excess(a).total_cmp(&excess(b)));
+        let reason = least.and_then(|axes| self.limit_violations(axes));
+        let count = all.len;
+        let reason = reason.unwrap_or_else(|| "no branch is within the limits".into());
+        Err(MotionError::Limit(if count > 1 {
+            format!("none of {count} branches is allowed; in the nearest, {reason}")
+        } else {
+            reason
+        }))
+    }
+
+    fn solve(&self, pose: &Rigid, seed: Option<&[f64; 6]>) -> Result<Branches, MotionError> {
+        if !pose.is_finite() {
+            return geometry("the pose has numbers that are not finite");
+        }
+        let chain = self.chain_pose(pose);
+        let found = match &self.family {
+            Family::Pedestal(family) => family.solutions(&chain),
+            Family::Hexapod(family) => family.solutions(&chain),
+            Family::Arm(family) => family.solutions(&chain),
+            Family::Scara(family) => family.solutions(&chain),
+        };
+        if found.singular < SINGULAR {
+            return Err(MotionError::Singular(self.explain_singular(&found)));
+        }
+        let mut branches = Branches::default();
+        let mut reached = false;
+        for joints in &found.joints {
+            if joints.iter().any(|q| q.is_nan()) {
+                continue;
+            }
+            reached = true;
+            let axes = self.choose_turns(&self.axes(joints), seed);
+            let (mm, rad) = self.forward_unchecked(&axes).deviation(pose);
+            if mm <= VERIFIED_MM && rad <= VERIFIED_RAD && !repeats(&branches, &axes) {
+                branches.push(axes);
+            }
+        }
+        if branches.len > 0 {
+            return Ok(branches);
+        }
+        Err(MotionError::Unreachable(if reached {
+            format!("no solution reproduces the pose to {VERIFIED_MM} mm and {VERIFIED_RAD} rad")
+        } else {
+            self.explain_unreachable(&chain)
+        }))
+    }
+
+    fn explain_unreachable(&self, chain: &Rigid) -> String {
+        match &self.family {
+            Family::Arm(arm) => arm.explain(chain),
+            Family::Scara(scara) => scara.explain(chain),
+            Family::Pedestal(_) | Family::Hexapod(_) => "the pose has no solution".into(),
+        }
+    }
+
+    fn explain_singular(&self, found: &Solutions) -> String {
+        let candidates = found
+            .joints
+            .iter()
+            .filter(|q| q.iter().all(|x| x.is_finite()));
+        let worst = candidates
+            .map(|q| self.joint_singularity(q))
+            .reduce(Singularity::nearer);
+        let name = worst.map_or("axes aligned", |s| s.name);
+        format!(
+            "{name}: infinitely many axis positions reach this pose; move the target away from it"
+        )
+    }
+
+    /// The turn of each rotary axis: nearest to the seed, or to zero, among those inside the limits.
+    fn choose_turns(&self, axes: &[f64; 6], seed: Option<&[f64; 6]>) -> [f64; 6] {
+        let mut chosen = *axes;
+        let near = seed.copied().unwrap_or([0.0; 6]);
+        for ((((axis, kind), (low, high)), near), gain) in chosen
+            .iter_mut()
+            .zip(self.axis_kinds())
+            .zip(self.limits.pairs())
+            .zip(near)
+            .zip(self.gain)
+        {
+            // A scaled rotary axis has turns of another length; it keeps its principal value.
+            if kind == AxisKind::Rotary && gain.abs() == 1.0 {
+                let principal = wrap_rad(*axis);
+                *axis = turn_within(principal, near, low, high, ROUND_OFF).unwrap_or(principal);
+            }
+        }
+        chosen
+    }
+
+    /// Geometric Jacobian at the table-top origin in the fixed frame: rows x, y, z (mm) then rotation about x, y, z
+    /// (radians), columns per mm or radian of the axes.
+    ///
+    /// # Errors
+    /// [`MotionError::Geometry`] for numbers that cannot be axis values.
+    pub fn jacobian(&self, axes: &[f64; 6]) -> Result<[[f64; 6]; 6], MotionError> {
+        self.check_axes(axes)?;
+        let q = self.joints(axes);
+        let screws = match &self.family {
+            Family::Pedestal(chain) => chain.screws(&q),
+            Family::Hexapod(chain) => chain.chain().screws(&q),
+            Family::Arm(chain) => chain.screws(&q),
+            Family::Scara(chain) => chain.screws(&q),
+        };
+        let origin = self.forward_unchecked(axes).p;
+        let mut columns = [[0.0; 6]; 6];
+        for ((column, screw), gain) in columns.iter_mut().zip(&screws).zip(&self.gain) {
+            let direction = rotate(&self.base.r, &screw.direction);
+            let (linear, angular) = match &screw.point {
+                None => (direction, [0.0; 3]),
+                Some(point) => (
+                    cross(&direction, &sub(&origin, &self.base.apply(point))),
+                    direction,
+                ),
+            };
+            let [a, b, c] = linear;
+            let [d, e, f] = angular;
+            *column = [a, b, c, d, e, f].map(|x| x * gain);
+        }
+        Ok(transpose6(&columns))
+    }
+
+    /// The nearest singularity and how close it is.
+    #[must_use]
+    pub fn singularity(&self, axes: &[f64; 6]) -> Singularity {
+        self.joint_singularity(&self.joints(axes))
+    }
+
+    fn joint_singularity(&self, q: &[f64; 6]) -> Singularity {
+        match &self.family {
+            Family::Pedestal(_) => Pedestal::singularity(q),
+            Family::Hexapod(chain) => {
+                let margin = chain.stiffness(&chain.platform(&chain.forward(q)));
+                Pedestal::singularity(q).nearer(Singularity {
+                    name: "legs of the platform",
+                    margin,
+                })
+            }
+            Family::Arm(chain) => chain.singularity(q),
+            Family::Scara(_) => Scara::singularity(q),
+        }
+    }
+
+    /// Yoshikawa's manipulability |det J| with rotations times `length_mm`, so that all rows are millimetres, and rotary
+    /// columns over it: dimensionless, 0 at a singularity.
+    ///
+    /// # Errors
+    /// [`MotionError::Geometry`] for numbers that cannot be axis values or a length that is not positive.
+    pub fn manipulability(&self, axes: &[f64; 6], length_mm: f64) -> Result<f64, MotionError> {
+        if !(length_mm > 0.0 && length_mm.is_finite()) {
+            return geometry(format!(
+                "characteristic length {length_mm} mm is not positive"
+            ));
+        }
+        let kinds = self.axis_kinds();
+        let mut rows = self.jacobian(axes)?;
+        for (index, row) in rows.iter_mut().enumerate() {
+            for (entry, kind) in row.iter_mut().zip(kinds) {
+                let row_scale = if index >= 3 { length_mm } else { 1.0 };
+                let column_scale = if kind == AxisKind::Rotary {
+                    1.0 / length_mm
+                } else {
+                    1.0
+                };
+                *entry *= row_scale * column_scale;
+            }
+        }
+        Ok(nalgebra::Matrix6::from(rows).determinant().abs())
+    }
+
+    /// Leg lengths of a hexapod at these axes, with the base couch where it stands; `None` for other families.
+    #[must_use]
+    pub fn leg_lengths(&self, axes: &[f64; 6]) -> Option<[f64; 6]> {
+        let Family::Hexapod(hexapod) = &self.family else {
+            return None;
+        };
+        Some(hexapod.legs(&hexapod.platform(&hexapod.forward(&self.joints(axes)))))
+    }
+
+    /// Pose of the table top from the leg lengths of a hexapod, by Newton from `seed` (axes), else from neutral.
+    ///
+    /// # Errors
+    /// [`MotionError::NotConverged`] past the iteration bound or in another assembly, [`MotionError::Geometry`] for a couch
+    /// without legs or numbers that cannot be lengths.
+    pub fn forward_from_legs(
+        &self,
+        lengths_mm: &[f64; 6],
+        seed: Option<&[f64; 6]>,
+    ) -> Result<Pose<Fixed, TableTop>, MotionError> {
+        let Family::Hexapod(hexapod) = &self.family else {
+            return geometry(format!(
+                "a couch of family {} has no legs",
+                self.family_name()
+            ));
+        };
+        if let Some(axes) = seed {
+            self.check_axes(axes)?;
+        }
+        let start = seed.map(|axes| hexapod.forward(&self.joints(axes)));
+        let chain = hexapod.forward_from_legs(lengths_mm, start.as_ref())?;
+        Ok(Pose::of(self.base.then(&chain).then(&self.tool)))
+    }
+
+    /// The same hexapod with its base couch standing elsewhere: lateral, longitudinal, vertical (mm), rotation (radians).
+    ///
+    /// # Errors
+    /// [`MotionError::Geometry`] for a couch without a base couch, or numbers that cannot be axis values.
+    pub fn with_base_axes(mut self, base_axes: [f64; 4]) -> Result<Self, MotionError> {
+        let Family::Hexapod(hexapod) = self.family else {
+            return geometry(format!(
+                "a couch of family {} has no separate base couch",
+                self.family_name()
+            ));
+        };
+        self.family = Family::Hexapod(hexapod.with_base_axes(base_axes)?);
+        Ok(self)
+    }
+}
+
+fn repeats(branches: &Branches, axes: &[f64; 6]) -> bool {
+    let same = |other: &[f64; 6]| {
+        other
+            .iter()
+            .zip(axes)
+            .all(|(a, b)| (a - b).abs() < ROUND_OFF)
+    };
+    branches.as_slice().iter().any(same)
+}
+
+fn nearest(kinds: [AxisKind; 6], branches: &[[f64; 6]], seed: &[f64; 6]) -> Option<[f64; 6]> {
+    let distance = |axes: &[f64; 6]| {
+        let weighed = axes.iter().zip(seed).zip(kinds).map(|((a, s), kind)| {
+            let step = if kind == AxisKind::Rotary {
+                (a - s) * ARM_MM_PER_RAD
+            } else {
+                a - s
+            };
+            step * step
+        });
+        weighed.sum::<f64>()
+    };
+    branches
+        .iter()
+        .min_by(|a, b| distance(a).total_cmp(&distance(b)))
+        .copied()
+}
+
+#[allow(
+    clippy::indexing_slicing,
+    reason = "constant bounds of a 6 x 6 transpose"
+)]
+fn transpose6(columns: &[[f64; 6]; 6]) -> [[f64; 6]; 6] {
+    let mut rows = [[0.0; 6]; 6];
+    for i in 0..6 {
+        for j in 0..6 {
+            rows[i][j] = columns[j][i];
+        }
+    }
+    rows
+}

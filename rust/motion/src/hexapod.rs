@@ -1,0 +1,382 @@
+//! A Stewart platform on a base couch, shown to the outside as the six Cartesian couch axes.
+
+use crate::couch::Solutions;
+use crate::error::{MotionError, geometry};
+use crate::pedestal::Pedestal;
+use crate::rigid::{Mat3, Rigid, Vec3, cross, dot, rotate, sub};
+
+/// Newton settles in four or five steps inside the travel of a couch; more than this is a failure, and is said.
+const ITERATIONS_MAX: usize = 20;
+/// Leg residual at which Newton stops; the next step would change the pose by round-off only.
+const SETTLED_MM: f64 = 1e-9;
+/// Beyond this tilt from neutral the platform has gone through to another assembly of the same leg lengths.
+const ASSEMBLY_TILT_MAX: f64 = 0.5;
+
+/// Six legs between a base couch (lateral, longitudinal, vertical, rotation) and the table top.
+///
+/// Joints are given in the table-top frame with the platform at neutral, where the base couch's axes and the outward
+/// axes are equal. The platform's own motion P is relative to neutral: M = B . P, with B the pose of the base couch, and
+/// leg i is |P . platform_i - base_i|.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hexapod {
+    base_joints: [Vec3; 6],
+    platform_joints: [Vec3; 6],
+    leg_limits: (f64, f64),
+    base_axes: [f64; 4],
+    base: Rigid,
+    base_inverse: Rigid,
+    /// Mean radius of the platform joints, mm: makes the rotary unknowns of Newton comparable with the linear ones.
+    radius: f64,
+    chain: Pedestal,
+}
+
+impl Hexapod {
+    /// From the joints (mm, table-top frame at neutral), the shortest and longest leg (mm), the base couch, and where it
+    /// stands: lateral, longitudinal, vertical in mm and rotation in radians.
+    ///
+    /// # Errors
+    /// [`MotionError::Geometry`] if a number is not finite, legs are outside their range at neutral, or the platform is
+    /// singular at neutral (for instance similar hexagons over each other).
+    pub fn new(
+        base_joints: [[f64; 3]; 6],
+        platform_joints: [[f64; 3]; 6],
+        leg_limits: (f64, f64),
+        chain: Pedestal,
+        base_axes: [f64; 4],
+    ) -> Result<Self, MotionError> {
+        if !base_joints
+            .iter()
+            .chain(&platform_joints)
+            .flatten()
+            .all(|x| x.abs() <= 1.0e4)
+        {
+            return geometry(
+                "joints of a hexapod are finite and within 10 m of the table-top origin",
+            );
+        }
+        if !(leg_limits.0 > 0.0 && leg_limits.0 < leg_limits.1 && leg_limits.1.is_finite()) {
+            return geometry(format!(
+                "leg limits {leg_limits:?} mm are not a positive range"
+            ));
+        }
+        let radius = platform_joints
+            .iter()
+            .map(|j| (j[0] * j[0] + j[1] * j[1]).sqrt())
+            .sum::<f64>()
+            / 6.0;
+        let unset = Rigid::IDENTITY;
+        let hexapod = Self {
+            base_joints,
+            platform_joints,
+            leg_limits,
+            base_axes: [0.0; 4],
+            base: unset,
+            base_inverse: unset,
+            radius,
+            chain,
+        };
+        for (index, length) in hexapod.legs(&Rigid::IDENTITY).iter().enumerate() {
+            if !(leg_limits.0..=leg_limits.1).contains(length) {
+                let (low, high) = leg_limits;
+                return geometry(format!(
+                    "leg {} is {length:.2} mm at neutral, outside {low} to {high} mm",
+                    index + 1
+                ));
+            }
+        }
+        if !(hexapod.stiffness(&Rigid::IDENTITY) > 1e-3) {
+            return geometry(
+                "the platform is singular at neutral: the legs do not hold it; check the joint table",
+            );
+        }
+        hexapod.with_base_axes(base_axes)
+    }
+
+    /// The same platform with the base couch standing elsewhere (mm, radians).
+    ///
+    /// # Errors
+    /// [`MotionError::Geometry`] if an axis is not finite or absurdly large.
+    pub fn with_base_axes(mut self, base_axes: [f64; 4]) -> Result<Self, MotionError> {
+        let [x, y, z, rotation] = base_axes;
+        if !base_axes
+            .iter()
+            .all(|a| a.abs() <= crate::pose::SCALE_MAX_MM)
+        {
+            return geometry(format!(
+                "base couch axes {base_axes:?} are not finite or absurdly large"
+            ));
+        }
+        self.base_axes = base_axes;
+        self.base = self.chain.forward(&[x, y, z, rotation, 0.0, 0.0]);
+        self.base_inverse = self.base.inverse();
+        Ok(self)
+    }
+
+    /// Where the base couch stands: lateral, longitudinal, vertical (mm), rotation (radians).
+    #[must_use]
+    pub fn base_axes(&self) -> [f64; 4] {
+        self.base_axes
+    }
+
+    /// Shortest and longest leg, mm.
+    #[must_use]
+    pub fn leg_limits_mm(&self) -> (f64, f64) {
+        self.leg_limits
+    }
+
+    /// Base and platform joints, mm, in the table-top frame at neutral.
+    #[must_use]
+    pub fn joints_mm(&self) -> ([[f64; 3]; 6], [[f64; 3]; 6]) {
+        (self.base_joints, self.platform_joints)
+    }
+
+    /// The base couch's chain.
+    #[must_use]
+    pub fn chain(&self) -> Pedestal {
+        self.chain
+    }
+
+    #[inline(always)]
+    pub(crate) fn platform(&self, m: &Rigid) -> Rigid {
+        self.base_inverse.then(m)
+    }
+
+    #[inline(always)]
+    pub(crate) fn forward(&self, q: &[f64; 6]) -> Rigid {
+        self.chain.forward(q)
+    }
+
+    pub(crate) fn solutions(&self, m: &Rigid) -> Solutions {
+        self.chain.solutions(m)
+    }
+
+    /// Leg lengths at a pose of the platform relative to neutral, mm.
+    #[inline(always)]
+    pub(crate) fn legs(&self, platform: &Rigid) -> [f64; 6] {
+        let mut lengths = [0.0; 6];
+        for ((length, base), joint) in lengths
+            .iter_mut()
+            .zip(&self.base_joints)
+            .zip(&self.platform_joints)
+        {
+            let leg = sub(&platform.apply(joint), base);
+            *length = dot(&leg, &leg).sqrt();
+        }
+        lengths
+    }
+
+    /// One Newton step from `platform` towards the leg lengths, and the largest leg residual before it, mm.
+    ///
+    /// Normal equations with LDL^T, without branches, so that a loop over poses vectorises; Newton corrects what the
+    /// squared condition number costs. Cayley's map keeps the rotation orthogonal to round-off.
+    #[inline(always)]
+    #[allow(
+        clippy::indexing_slicing,
+        clippy::needless_range_loop,
+        reason = "fixed 6 x 7 elimination with constant bounds, measured"
+    )]
+    pub(crate) fn step(&self, platform: &Rigid, lengths: &[f64; 6]) -> (Rigid, f64) {
+        let mut g = [[0.0_f64; 7]; 6];
+        let mut worst = 0.0_f64;
+        let unit = 1.0 / self.radius;
+        for leg in 0..6 {
+            let arm = rotate(&platform.r, &self.platform_joints[leg]);
+            let base = &self.base_joints[leg];
+            let v = [
+                platform.p[0] + arm[0] - base[0],
+                platform.p[1] + arm[1] - base[1],
+                platform.p[2] + arm[2] - base[2],
+            ];
+            let length = dot(&v, &v).sqrt();
+            let scale = 1.0 / length;
+            let u = [v[0] * scale, v[1] * scale, v[2] * scale];
+            let turn = cross(&arm, &u);
+            let residual = lengths[leg] - length;
+            let row = [
+                u[0],
+                u[1],
+                u[2],
+                turn[0] * unit,
+                turn[1] * unit,
+                turn[2] * unit,
+                residual,
+            ];
+            // A comparison that keeps not-a-number: `max` would drop it and call a broken pose settled.
+            let size = residual.abs();
+            worst = if size <= worst { worst } else { size };
+            for i in 0..6 {
+                for j in i..7 {
+                    g[i][j] += row[i] * row[j];
+                }
+            }
+        }
+        let x = solve_normal(&mut g);
+        let p = [
+            platform.p[0] + x[0],
+            platform.p[1] + x[1],
+            platform.p[2] + x[2],
+        ];
+        let half = 0.5 * unit;
+        let r = cayley(&platform.r, [x[3] * half, x[4] * half, x[5] * half]);
+        (Rigid { r, p }, worst)
+    }
+
+    /// Pose of the platform relative to neutral from leg lengths, by Newton from `start`.
+    pub(crate) fn settle(
+        &self,
+        lengths: &[f64; 6],
+        start: &Rigid,
+    ) -> Result<(Rigid, usize), MotionError> {
+        let mut platform = *start;
+        let mut worst = f64::INFINITY;
+        for iteration in 0..ITERATIONS_MAX {
+            let (next, residual) = self.step(&platform, lengths);
+            worst = residual;
+            if residual < SETTLED_MM {
+                return self
+                    .check_assembly(&platform)
+                    .map(|()| (platform, iteration));
+            }
+            platform = next;
+        }
+        Err(MotionError::NotConverged(format!(
+            "hexapod forward from legs {lengths:.3?} mm still has {worst:.3e} mm after {ITERATIONS_MAX} Newton steps; \
+             the lengths may fit no pose: check the leg encoders and the joint table"
+        )))
+    }
+
+    fn check_assembly(&self, platform: &Rigid) -> Result<(), MotionError> {
+        let (_, tilt) = platform.deviation(&Rigid::IDENTITY);
+        if tilt > ASSEMBLY_TILT_MAX {
+            let degrees = tilt.to_degrees();
+            return Err(MotionError::NotConverged(format!(
+                "hexapod forward settled {degrees:.1} degrees from neutral, in another assembly of the same legs; \
+                 give a start nearer to the platform's pose"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Forward from measured leg lengths; the start is a guess of the platform's pose in the chain's frame, else neutral.
+    pub(crate) fn forward_from_legs(
+        &self,
+        lengths: &[f64; 6],
+        start: Option<&Rigid>,
+    ) -> Result<Rigid, MotionError> {
+        if !lengths.iter().all(|l| *l > 0.0 && l.is_finite()) {
+            return geometry(format!(
+                "leg lengths {lengths:?} mm are not all positive and finite"
+            ));
+        }
+        let start = start.map_or(Rigid::IDENTITY, |m| self.platform(m));
+        let (platform, _) = self.settle(lengths, &start)?;
+        Ok(self.base.then(&platform))
+    }
+
+    /// Smallest singular value of the leg Jacobian (rotary columns over the platform radius), 0 where a direction is free.
+    pub(crate) fn stiffness(&self, platform: &Rigid) -> f64 {
+        let rows = self
+            .base_joints
+            .iter()
+            .zip(&self.platform_joints)
+            .map(|(base, joint)| {
+                let arm = rotate(&platform.r, joint);
+                let v = sub(
+                    &[
+                        platform.p[0] + arm[0],
+                        platform.p[1] + arm[1],
+                        platform.p[2] + arm[2],
+                    ],
+                    base,
+                );
+                let length = dot(&v, &v).sqrt();
+                let u = [v[0] / length, v[1] / length, v[2] / length];
+                let t = cross(&arm, &u);
+                nalgebra::RowVector6::new(
+                    u[0],
+                    u[1],
+                    u[2],
+                    t[0] / self.radius,
+                    t[1] / self.radius,
+                    t[2] / self.radius,
+                )
+            });
+        let jacobian = nalgebra::Matrix6::from_rows(&rows.collect::<Vec<_>>());
+        if jacobian.iter().all(|x| x.is_finite()) {
+            jacobian.singular_values().min()
+        } else {
+            0.0
+        }
+    }
+
+    pub(crate) fn leg_violation(&self, m: &Rigid) -> Option<String> {
+        let (low, high) = self.leg_limits;
+        let lengths = self.legs(&self.platform(m));
+        lengths.iter().enumerate().find_map(|(index, length)| {
+            let (end, name) = if *length < low {
+                (low, "shortest")
+            } else {
+                (high, "longest")
+            };
+            let beyond = if *length < low {
+                low - length
+            } else {
+                length - high
+            };
+            (beyond > crate::limits::ROUND_OFF).then(|| {
+                format!(
+                    "leg {} would be {length:.2} mm, {beyond:.2} mm past its {name} {end:.2} mm",
+                    index + 1
+                )
+            })
+        })
+    }
+}
+
+/// Solves the symmetric system in the upper triangle of `g`, right-hand side in column 6.
+#[inline(always)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::needless_range_loop,
+    reason = "fixed 6 x 7 elimination with constant bounds, measured"
+)]
+fn solve_normal(g: &mut [[f64; 7]; 6]) -> [f64; 6] {
+    let mut pivot = [0.0; 6];
+    for c in 0..6 {
+        pivot[c] = 1.0 / g[c][c];
+        for i in c + 1..6 {
+            let factor = g[c][i] * pivot[c];
+            for j in i..7 {
+                g[i][j] -= factor * g[c][j];
+            }
+        }
+    }
+    let mut x = [0.0; 6];
+    for i in (0..6).rev() {
+        let mut sum = g[i][6];
+        for j in i + 1..6 {
+            sum -= g[i][j] * x[j];
+        }
+        x[i] = sum * pivot[i];
+    }
+    x
+}
+
+/// Cayley rotation of the rows' frame: R <- cay(y) R with y half the small rotation vector; exactly orthogonal.
+#[inline(always)]
+fn cayley(r: &Mat3, y: Vec3) -> Mat3 {
+    let s = 2.0 / (1.0 + dot(&y, &y));
+    let turned = |column: Vec3| {
+        let t = cross(&y, &column);
+        let t2 = cross(&y, &t);
+        [
+            column[0] + s * (t[0] + t2[0]),
+            column[1] + s * (t[1] + t2[1]),
+            column[2] + s * (t[2] + t2[2]),
+        ]
+    };
+    let a = turned([r[0][0], r[1][0], r[2][0]]);
+    let b = turned([r[0][1], r[1][1], r[2][1]]);
+    let c = turned([r[0][2], r[1][2], r[2][2]]);
+    [[a[0], b[0], c[0]], [a[1], b[1], c[1]], [a[2], b[2], c[2]]]
+}

@@ -1,0 +1,479 @@
+//! `Couch`: the couch families behind one Python class. Millimetres and degrees.
+
+use igrt_motion::{
+    Arm, AxisKind, Base, Couch, Family, Fixed, Flange, Hexapod, Limits, MotionError, Pedestal,
+    Pose, Scara, TableTop,
+};
+use numpy::ndarray::{Array1, Array2, Array3};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3};
+use pyo3::prelude::*;
+
+use crate::error::{CoreError, GeometryError, OrRaise, detached};
+use crate::numbers::{DEG, RAD, matrices, numbers, rows};
+use crate::pose::PyPose;
+
+type Six = (f64, f64, f64, f64, f64, f64);
+type Status<'py> = Bound<'py, PyArray1<u8>>;
+
+/// A couch: pedestal, hexapod, arm or scara. Immutable; axes in mm and degrees in the order of `axis_names`.
+#[pyclass(frozen, name = "Couch", module = "igrt_hw._core")]
+pub(crate) struct PyCouch {
+    pub(crate) couch: Couch,
+    /// Core units (radians) per unit of the face, per axis.
+    to_core: [f64; 6],
+    from_core: [f64; 6],
+}
+
+impl PyCouch {
+    fn of(couch: Couch) -> Self {
+        let scale = |factor: f64| {
+            couch.axis_kinds().map(|kind| {
+                if kind == AxisKind::Rotary {
+                    factor
+                } else {
+                    1.0
+                }
+            })
+        };
+        Self {
+            couch,
+            to_core: scale(RAD),
+            from_core: scale(DEG),
+        }
+    }
+
+    /// Axis values of the face in the core's units.
+    #[inline]
+    pub(crate) fn core_axes(&self, axes: &Bound<'_, PyAny>) -> PyResult<[f64; 6]> {
+        Ok(times(numbers(axes, "a couch position")?, &self.to_core))
+    }
+
+    #[inline]
+    fn face_axes(&self, axes: &[f64; 6]) -> Six {
+        times(*axes, &self.from_core).into()
+    }
+
+    fn core_rows(&self, axes: &Bound<'_, PyAny>) -> PyResult<Vec<[f64; 6]>> {
+        let mut table = rows(axes, "couch positions")?;
+        for row in &mut table {
+            *row = times(*row, &self.to_core);
+        }
+        Ok(table)
+    }
+}
+
+#[inline]
+fn times(mut values: [f64; 6], scale: &[f64; 6]) -> [f64; 6] {
+    for (value, factor) in values.iter_mut().zip(scale) {
+        *value *= factor;
+    }
+    values
+}
+
+fn limits_of(kinds: [bool; 6], limits: &Bound<'_, PyAny>) -> PyResult<Limits> {
+    let table: Vec<[f64; 2]> = rows(limits, "limits")?;
+    let Ok(table) = <[[f64; 2]; 6]>::try_from(table) else {
+        return Err(GeometryError::new_err(
+            "limits are six pairs (lower, upper), one per axis",
+        ));
+    };
+    let mut pairs = [(0.0, 0.0); 6];
+    for ((pair, [low, high]), rotary) in pairs.iter_mut().zip(table).zip(kinds) {
+        let scale = if rotary { RAD } else { 1.0 };
+        *pair = (low * scale, high * scale);
+    }
+    Limits::new(pairs).or_raise()
+}
+
+fn mounted(couch: Couch, base: Option<&PyPose>, tool: Option<&PyPose>) -> PyResult<Couch> {
+    let base = base.map_or(Ok(Pose::identity()), PyPose::typed::<Fixed, Base>)?;
+    let tool = tool.map_or(Ok(Pose::identity()), PyPose::typed::<Flange, TableTop>)?;
+    Ok(couch.with_mounts(&base, &tool))
+}
+
+const CARTESIAN: [bool; 6] = [false, false, false, true, true, true];
+
+fn joints(value: &Bound<'_, PyAny>, what: &str) -> PyResult<[[f64; 3]; 6]> {
+    <[[f64; 3]; 6]>::try_from(rows(value, what)?).map_err(|found| {
+        GeometryError::new_err(format!("{what} are 6 points, got {}", found.len()))
+    })
+}
+
+#[pymethods]
+impl PyCouch {
+    #[staticmethod]
+    #[pyo3(signature = (limits, *, eccentric_mm = 0.0, eccentric_deg = 0.0, base = None, tool = None))]
+    fn pedestal(
+        limits: &Bound<'_, PyAny>,
+        eccentric_mm: f64,
+        eccentric_deg: f64,
+        base: Option<&PyPose>,
+        tool: Option<&PyPose>,
+    ) -> PyResult<Self> {
+        let chain = Pedestal::new(eccentric_mm, eccentric_deg * RAD).or_raise()?;
+        let couch = Couch::new(Family::Pedestal(chain), limits_of(CARTESIAN, limits)?);
+        Ok(Self::of(mounted(couch, base, tool)?))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (limits, *, base_joints_mm, platform_joints_mm, leg_limits_mm, base_axes = None,
+                        eccentric_mm = 0.0, eccentric_deg = 0.0))]
+    fn hexapod(
+        limits: &Bound<'_, PyAny>,
+        base_joints_mm: &Bound<'_, PyAny>,
+        platform_joints_mm: &Bound<'_, PyAny>,
+        leg_limits_mm: (f64, f64),
+        base_axes: Option<&Bound<'_, PyAny>>,
+        eccentric_mm: f64,
+        eccentric_deg: f64,
+    ) -> PyResult<Self> {
+        let chain = Pedestal::new(eccentric_mm, eccentric_deg * RAD).or_raise()?;
+        let base = base_axes.map_or(Ok([0.0; 4]), core_base_axes)?;
+        let platform = joints(platform_joints_mm, "platform joints")?;
+        let hexapod = Hexapod::new(
+            joints(base_joints_mm, "base joints")?,
+            platform,
+            leg_limits_mm,
+            chain,
+            base,
+        );
+        let family = Family::Hexapod(hexapod.or_raise()?);
+        Ok(Self::of(Couch::new(family, limits_of(CARTESIAN, limits)?)))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (limits, *, offsets_mm, lengths_mm, signs = None, zeros_deg = None, base = None, tool = None))]
+    fn arm(
+        limits: &Bound<'_, PyAny>,
+        offsets_mm: [f64; 3],
+        lengths_mm: [f64; 4],
+        signs: Option<[f64; 6]>,
+        zeros_deg: Option<[f64; 6]>,
+        base: Option<&PyPose>,
+        tool: Option<&PyPose>,
+    ) -> PyResult<Self> {
+        let arm = Arm::new(offsets_mm, lengths_mm).or_raise()?;
+        let couch = Couch::new(Family::Arm(arm), limits_of([true; 6], limits)?);
+        let zeros = zeros_deg.unwrap_or([0.0; 6]).map(|zero| zero * RAD);
+        let couch = couch
+            .with_axis_map(signs.unwrap_or([1.0; 6]), zeros)
+            .or_raise()?;
+        Ok(Self::of(mounted(couch, base, tool)?))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (limits, *, upper_mm, fore_mm, wrist_mm, signs = None, zeros = None, base = None, tool = None))]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "keyword arguments of a Python constructor"
+    )]
+    fn scara(
+        limits: &Bound<'_, PyAny>,
+        upper_mm: f64,
+        fore_mm: f64,
+        wrist_mm: [f64; 3],
+        signs: Option<[f64; 6]>,
+        zeros: Option<[f64; 6]>,
+        base: Option<&PyPose>,
+        tool: Option<&PyPose>,
+    ) -> PyResult<Self> {
+        let scara = Scara::new(upper_mm, fore_mm, wrist_mm).or_raise()?;
+        let rotary = [false, true, true, true, true, true];
+        let couch = Couch::new(Family::Scara(scara), limits_of(rotary, limits)?);
+        let [vertical, turns @ ..] = zeros.unwrap_or([0.0; 6]);
+        let [a, b, c, d, e] = turns.map(|zero| zero * RAD);
+        let couch = couch
+            .with_axis_map(signs.unwrap_or([1.0; 6]), [vertical, a, b, c, d, e])
+            .or_raise()?;
+        Ok(Self::of(mounted(couch, base, tool)?))
+    }
+
+    #[getter]
+    fn family(&self) -> &'static str {
+        self.couch.family_name()
+    }
+
+    #[getter]
+    fn axis_names(&self) -> (&str, &str, &str, &str, &str, &str) {
+        self.couch.axis_names().into()
+    }
+
+    #[getter]
+    fn axis_kinds(&self) -> (&str, &str, &str, &str, &str, &str) {
+        let name = |kind| {
+            if kind == AxisKind::Rotary {
+                "rotary"
+            } else {
+                "linear"
+            }
+        };
+        self.couch.axis_kinds().map(name).into()
+    }
+
+    #[getter]
+    fn limits(&self) -> Vec<(f64, f64)> {
+        let pairs = self.couch.limits().pairs();
+        pairs
+            .into_iter()
+            .zip(self.from_core)
+            .map(|((low, high), scale)| (low * scale, high * scale))
+            .collect()
+    }
+
+    fn forward(&self, axes: &Bound<'_, PyAny>) -> PyResult<PyPose> {
+        Ok(PyPose::of(
+            &self.couch.forward(&self.core_axes(axes)?).or_raise()?,
+        ))
+    }
+
+    fn inverse(&self, pose: &PyPose) -> PyResult<Vec<Six>> {
+        let found = self.couch.inverse(&pose.typed()?).or_raise()?;
+        Ok(found
+            .as_slice()
+            .iter()
+            .map(|axes| self.face_axes(axes))
+            .collect())
+    }
+
+    fn branches(&self, pose: &PyPose) -> PyResult<Vec<Six>> {
+        let found = self.couch.branches(&pose.typed()?).or_raise()?;
+        Ok(found
+            .as_slice()
+            .iter()
+            .map(|axes| self.face_axes(axes))
+            .collect())
+    }
+
+    fn inverse_nearest(&self, pose: &PyPose, seed: &Bound<'_, PyAny>) -> PyResult<Six> {
+        let seed = self.core_axes(seed)?;
+        Ok(self.face_axes(
+            &self
+                .couch
+                .inverse_nearest(&pose.typed()?, &seed)
+                .or_raise()?,
+        ))
+    }
+
+    fn nearest_branch(&self, pose: &PyPose, seed: &Bound<'_, PyAny>) -> PyResult<Six> {
+        let seed = self.core_axes(seed)?;
+        Ok(self.face_axes(
+            &self
+                .couch
+                .nearest_branch(&pose.typed()?, &seed)
+                .or_raise()?,
+        ))
+    }
+
+    fn check_limits(&self, axes: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.couch.check_limits(&self.core_axes(axes)?).or_raise()
+    }
+
+    fn margins(&self, axes: &Bound<'_, PyAny>) -> PyResult<Six> {
+        Ok(self.face_axes(&self.couch.margins(&self.core_axes(axes)?)))
+    }
+
+    fn jacobian<'py>(
+        &self,
+        py: Python<'py>,
+        axes: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        let mut jacobian = self.couch.jacobian(&self.core_axes(axes)?).or_raise()?;
+        for (index, row) in jacobian.iter_mut().enumerate() {
+            *row = times(*row, &self.to_core);
+            if index >= 3 {
+                *row = row.map(|x| x * DEG);
+            }
+        }
+        Ok(Array2::from(jacobian.to_vec()).into_pyarray(py))
+    }
+
+    fn singularity(&self, axes: &Bound<'_, PyAny>) -> PyResult<(&'static str, f64)> {
+        let axes = self.core_axes(axes)?;
+        self.couch.check_axes(&axes).or_raise()?;
+        let found = self.couch.singularity(&axes);
+        Ok((found.name, found.margin))
+    }
+
+    #[pyo3(signature = (axes, *, length_mm = 500.0))]
+    fn manipulability(&self, axes: &Bound<'_, PyAny>, length_mm: f64) -> PyResult<f64> {
+        self.couch
+            .manipulability(&self.core_axes(axes)?, length_mm)
+            .or_raise()
+    }
+
+    fn leg_lengths(&self, axes: &Bound<'_, PyAny>) -> PyResult<Six> {
+        let axes = self.core_axes(axes)?;
+        self.couch.check_axes(&axes).or_raise()?;
+        let legs = self
+            .couch
+            .leg_lengths(&axes)
+            .ok_or_else(|| self.no_legs())?;
+        Ok(legs.into())
+    }
+
+    fn leg_margins(&self, axes: &Bound<'_, PyAny>) -> PyResult<Six> {
+        let axes = self.core_axes(axes)?;
+        self.couch.check_axes(&axes).or_raise()?;
+        let margins = self
+            .couch
+            .leg_margins(&axes)
+            .ok_or_else(|| self.no_legs())?;
+        Ok(margins.into())
+    }
+
+    #[pyo3(signature = (lengths_mm, seed = None))]
+    fn forward_from_legs(
+        &self,
+        lengths_mm: &Bound<'_, PyAny>,
+        seed: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyPose> {
+        let lengths = numbers(lengths_mm, "leg lengths")?;
+        let seed = seed.map(|axes| self.core_axes(axes)).transpose()?;
+        Ok(PyPose::of(
+            &self
+                .couch
+                .forward_from_legs(&lengths, seed.as_ref())
+                .or_raise()?,
+        ))
+    }
+
+    #[getter]
+    fn base_axes(&self) -> PyResult<(f64, f64, f64, f64)> {
+        let Family::Hexapod(hexapod) = self.couch.family() else {
+            return Err(self.no_legs());
+        };
+        let [x, y, z, rotation] = hexapod.base_axes();
+        Ok((x, y, z, rotation * DEG))
+    }
+
+    fn with_base_axes(&self, base_axes: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(Self::of(
+            self.couch
+                .with_base_axes(core_base_axes(base_axes)?)
+                .or_raise()?,
+        ))
+    }
+
+    fn forward_many<'py>(
+        &self,
+        py: Python<'py>,
+        axes: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyArray3<f64>>> {
+        let table = self.core_rows(axes)?;
+        let poses: Result<Vec<_>, MotionError> = detached(py, || {
+            table
+                .iter()
+                .map(|axes| Ok(self.couch.forward(axes)?.to_matrix()))
+                .collect()
+        });
+        Ok(Array3::from(poses.or_raise()?).into_pyarray(py))
+    }
+
+    fn inverse_nearest_many<'py>(
+        &self,
+        py: Python<'py>,
+        matrices_mm: &Bound<'py, PyAny>,
+        seed: &Bound<'py, PyAny>,
+    ) -> PyResult<(Bound<'py, PyArray2<f64>>, Status<'py>)> {
+        let poses = matrices(matrices_mm, "poses")?;
+        let seed = self.core_axes(seed)?;
+        let solve = |rows: &[[f64; 4]; 4]| -> Result<[f64; 6], MotionError> {
+            self.couch
+                .inverse_nearest(&Pose::from_matrix(*rows)?, &seed)
+        };
+        let found: Vec<_> = detached(py, || poses.iter().map(solve).collect());
+        let status: Array1<u8> = found
+            .iter()
+            .map(|result| result.as_ref().err().map_or(0, status_of))
+            .collect();
+        let axes: Vec<[f64; 6]> = found
+            .iter()
+            .map(|result| {
+                result
+                    .as_ref()
+                    .map_or([f64::NAN; 6], |a| times(*a, &self.from_core))
+            })
+            .collect();
+        Ok((Array2::from(axes).into_pyarray(py), status.into_pyarray(py)))
+    }
+
+    fn inverse_many<'py>(
+        &self,
+        py: Python<'py>,
+        matrices_mm: &Bound<'py, PyAny>,
+    ) -> PyResult<(Bound<'py, PyArray3<f64>>, Status<'py>, Status<'py>)> {
+        let poses = matrices(matrices_mm, "poses")?;
+        let solve = |rows: &[[f64; 4]; 4]| self.couch.inverse(&Pose::from_matrix(*rows)?);
+        let found: Vec<_> = detached(py, || poses.iter().map(solve).collect());
+        let mut axes = vec![[[f64::NAN; 6]; 8]; found.len()];
+        for (slots, result) in axes.iter_mut().zip(&found) {
+            let branches = result
+                .as_ref()
+                .map_or(&[][..], |branches| branches.as_slice());
+            for (slot, branch) in slots.iter_mut().zip(branches) {
+                *slot = times(*branch, &self.from_core);
+            }
+        }
+        let count = |result: &Result<igrt_motion::Branches, _>| {
+            result.as_ref().map_or(0, |branches| {
+                u8::try_from(branches.as_slice().len()).unwrap_or(8)
+            })
+        };
+        let counts: Array1<u8> = found.iter().map(count).collect();
+        let status: Array1<u8> = found
+            .iter()
+            .map(|result| result.as_ref().err().map_or(0, status_of))
+            .collect();
+        Ok((
+            Array3::from(axes).into_pyarray(py),
+            counts.into_pyarray(py),
+            status.into_pyarray(py),
+        ))
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "Couch({}, limits={:?})",
+            self.couch.family_name(),
+            self.limits()
+        )
+    }
+}
+
+impl PyCouch {
+    fn no_legs(&self) -> PyErr {
+        CoreError::new_err(format!(
+            "a couch of family {} has no legs",
+            self.couch.family_name()
+        ))
+    }
+}
+
+fn core_base_axes(base_axes: &Bound<'_, PyAny>) -> PyResult<[f64; 4]> {
+    let [x, y, z, rotation] = numbers(
+        base_axes,
+        "base couch axes (lateral, longitudinal, vertical, rotation)",
+    )?;
+    Ok([x, y, z, rotation * RAD])
+}
+
+/// Names of the status codes of a batch.
+pub(crate) const BATCH_STATUS: (&str, &str, &str, &str, &str, &str) = (
+    "ok",
+    "unreachable",
+    "singular",
+    "limit",
+    "geometry",
+    "not_converged",
+);
+
+/// Status of one row of a batch: an index into [`BATCH_STATUS`].
+pub(crate) fn status_of(error: &MotionError) -> u8 {
+    match error {
+        MotionError::Unreachable(_) => 1,
+        MotionError::Singular(_) => 2,
+        MotionError::Limit(_) => 3,
+        MotionError::Geometry(_) => 4,
+        MotionError::NotConverged(_) => 5,
+    }
+}
