@@ -76,8 +76,11 @@ class _Session:
             raise NotSignedInError("nobody is signed in; sign in with name and password first")
         return self.signed_in.token
 
-    def verify(self) -> ssl.SSLContext | bool:
-        return tls_context(self.ca_file) if self.url.startswith("https") else True
+    def verify(self) -> ssl.SSLContext:
+        if self.url.startswith("https"):
+            return tls_context(self.ca_file)
+        # Plain http never uses it; a context that trusts nobody costs nothing and lets no redirect slip through.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Client:

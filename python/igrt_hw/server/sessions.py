@@ -97,8 +97,9 @@ class RateLimit:
     """A token bucket per key: `burst` at once, refilled at `per_second`. Keys are forgotten when full again."""
 
     def __init__(self, burst: float, per_second: float) -> None:
-        self._burst = burst
-        self._per_us = per_second / 1e6
+        # In millionths of a call, so that microseconds times a rate stay exact.
+        self._burst = burst * 1e6
+        self._per_us = per_second
         self._level: dict[str, tuple[float, int]] = {}
 
     def allows(self, key: str, now_us: int) -> bool:
@@ -107,10 +108,10 @@ class RateLimit:
         level = min(self._burst, level + (now_us - at_us) * self._per_us)
         if len(self._level) > 1024:
             self._forget_full(now_us)
-        if level < 1.0:
+        if level < 1e6:
             self._level[key] = (level, now_us)
             return False
-        self._level[key] = (level - 1.0, now_us)
+        self._level[key] = (level - 1e6, now_us)
         return True
 
     def _forget_full(self, now_us: int) -> None:
