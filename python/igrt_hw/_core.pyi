@@ -4,7 +4,7 @@ This file is the reference for the Python face of the core: shapes, units, frame
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -278,3 +278,141 @@ class Couch:
         self, matrices_mm: ArrayLike, seed: _Numbers
     ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
         """`inverse_nearest` for matrices (n, 4, 4) and one seed: axes (n, 6), NaN where status (n,) is not 0."""
+
+# --- imaging ---------------------------------------------------------------------------------------------------------
+
+class ImagingInputError(CoreError):
+    """A geometry, volume, image or setting that cannot be projected or registered; the message says which and why."""
+
+@final
+class PanelGeometry:
+    """Source and flat panel of one exposure (`docs/conventions.md`). Immutable; lengths mm, angles degrees.
+
+    In the fixed frame turned by Ry(source angle) the source stands at (source_lateral, source_longitudinal,
+    SAD), the panel centre at (panel_lateral, panel_longitudinal, SAD - SID). Columns run along +Xg, rows
+    along -Yg. The panel may be turned about its centre by Rz(panel_rotation) . Rx(panel_pitch) .
+    Ry(panel_roll). `pixel_pitch_mm` is on the panel itself.
+    """
+
+    def __new__(
+        cls,
+        *,
+        source_angle_deg: float,
+        sad_mm: float,
+        sid_mm: float,
+        rows: int,
+        cols: int,
+        pixel_pitch_mm: float,
+        panel_lateral_mm: float = 0.0,
+        panel_longitudinal_mm: float = 0.0,
+        panel_rotation_deg: float = 0.0,
+        panel_pitch_deg: float = 0.0,
+        panel_roll_deg: float = 0.0,
+        source_lateral_mm: float = 0.0,
+        source_longitudinal_mm: float = 0.0,
+    ) -> PanelGeometry:
+        """Raises ImagingInputError for numbers that describe no panel beyond the isocentre."""
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, columns."""
+    @property
+    def source_angle_deg(self) -> float: ...
+    @property
+    def sad_mm(self) -> float: ...
+    @property
+    def sid_mm(self) -> float: ...
+    @property
+    def pixel_pitch_mm(self) -> float: ...
+    @property
+    def source_mm(self) -> tuple[float, float, float]:
+        """The focal spot in the fixed frame, mm."""
+    def matrix(self) -> NDArray[np.float64]:
+        """Projection matrix (3, 4): homogeneous fixed-frame points in mm to homogeneous (col, row, 1)."""
+    def pixels_of(self, points_mm: ArrayLike) -> NDArray[np.float64]:
+        """Columns and rows (n, 2) of fixed-frame points (n, 3), pixel centres at integers; NaN behind the source."""
+
+@final
+class AttenuationVolume:
+    """A CT as linear attenuation per mm in three resolutions, ready to be projected and registered. Immutable.
+
+    `hu` is (slices, rows, cols) float32, C-contiguous; `patient_from_index` (4, 4) maps (col, row, slice) to
+    the IEC patient frame, mm, with orthogonal columns. `curve` is (n, 2): HU and attenuation per mm,
+    increasing. Voxels where `body` is False are empty.
+    """
+
+    def __new__(
+        cls,
+        hu: NDArray[np.float32],
+        patient_from_index: ArrayLike,
+        *,
+        curve: ArrayLike | None = None,
+        body: NDArray[np.bool_] | None = None,
+    ) -> AttenuationVolume:
+        """Raises ImagingInputError for a grid, values, a curve or a mask that cannot be projected."""
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows, columns."""
+    def project(
+        self, geometry: PanelGeometry, fixed_from_patient: ArrayLike, *, exact: bool = False
+    ) -> NDArray[np.float32]:
+        """Line integrals (rows, cols), dimensionless. `exact` takes Siddon's method instead of the fast one.
+
+        Raises:
+            ImagingInputError: a pose that is not rigid, or a volume that is not between source and panel.
+        """
+
+@final
+class RegistrationOutcome:
+    """What a registration found; `igrt_hw.guidance.registration` makes a model of it."""
+
+    @property
+    def verdict(self) -> Literal["reliable", "doubtful", "refused"]: ...
+    @property
+    def reasons(self) -> list[tuple[str, str]]:
+        """Code and sentence."""
+    @property
+    def correction(self) -> list[float]:
+        """Lateral, longitudinal, vertical mm; rotation, pitch, roll degrees; fixed frame about the isocentre."""
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """(6, 6), mm and degrees."""
+    @property
+    def fixed_from_patient(self) -> NDArray[np.float64]:
+        """(4, 4), the estimated pose."""
+    @property
+    def target_sigma_mm(self) -> float: ...
+    @property
+    def target_bound_mm(self) -> float: ...
+    @property
+    def displacement(self) -> tuple[float, float]:
+        """Distance (mm) and turn (degrees) from the nominal pose."""
+    @property
+    def similarity(self) -> list[float]: ...
+    @property
+    def overlap(self) -> list[float]: ...
+    @property
+    def disagreement_mm(self) -> list[float]: ...
+    @property
+    def rival(self) -> tuple[float, float] | None:
+        """Similarity as a share of the result's, and distance in mm, of the best start that ended elsewhere."""
+    @property
+    def iterations(self) -> int: ...
+    @property
+    def converged(self) -> bool: ...
+
+def register_views(
+    volume: AttenuationVolume,
+    views: Sequence[tuple[PanelGeometry, NDArray[np.float32], NDArray[np.bool_] | None]],
+    nominal: ArrayLike,
+    planned: ArrayLike,
+    *,
+    free: Sequence[bool],
+    limits: Sequence[float],
+    level_offsets_mm: Sequence[float],
+    target_mm: tuple[float, float, float],
+) -> RegistrationOutcome:
+    """Register one to four views; `igrt_hw.guidance.registration.register` is the door to it. The GIL is released.
+
+    Raises:
+        ImagingInputError: images, geometries, poses or settings that do not fit together.
+    """
