@@ -1,0 +1,893 @@
+"""One session of CLP/1 on the host's side, as a state machine without I/O, clock or threads.
+
+Octets and the time go in (`receive`, `tick`, `submit`, `stop`); octets, outcomes and events come out
+(`take_output`, `take_outcomes`, `take_events`). Time is integer microseconds of any monotonic clock.
+
+What holds by construction:
+- A session is used once. After a loss a new one is made, so that nothing carries over and nothing
+  that moved is resumed.
+- A command carries the epoch that held when it was given, not the one that holds when it is sent:
+  what was decided before a STOP is refused after it, here and by the device.
+- Leases go out only while the permission is fresh, and a permission can be given for at most
+  `PERMISSION_US_MAX` ahead, so that whoever hangs ends the lease.
+- STOP overtakes everything, is valid in every state with an open port, and empties the queue.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from igrt_hw.link import messages as m
+from igrt_hw.link.clock import DeviceClock, Exchange, widen
+from igrt_hw.link.dictionary import HASH
+from igrt_hw.link.errors import (
+    LinkError,
+    LinkLost,
+    LossCause,
+    QueueFull,
+    Refused,
+    StoppedByStop,
+)
+from igrt_hw.link.frame import (
+    FLAG_DEADLINE,
+    FLAG_RETRANSMISSION,
+    VERSION,
+    DeviceKind,
+    Direction,
+    Drop,
+    Frame,
+    FrameReader,
+    Header,
+    encode_frame,
+)
+from igrt_hw.link.rules import Rule, rule_of
+from igrt_hw.link.tally import Tally
+from igrt_hw.models.telemetry import RefusalCode
+
+WINDOW: Final = 4
+QUEUE_LEN_MAX: Final = 4096
+RTO_US_MIN: Final = 25_000
+RTO_US_MAX: Final = 1_000_000
+RETRANSMISSIONS_MAX: Final = 3
+HELLO_PERIOD_US: Final = 200_000
+HELLO_TRIES_MAX: Final = 5
+LEASE_PERIOD_US: Final = 50_000  # two may be lost before the 150 ms stop
+LEASE_TTL_US: Final = 100_000  # an older one must not renew anything
+PERMISSION_US_MAX: Final = 500_000
+STOP_COPIES: Final = 3
+STOP_SPACING_US: Final = 5_000
+STOP_REPEAT_US: Final = 50_000  # after the three, until it is acknowledged or the line is lost
+ECHO_PERIOD_US: Final = 983_900  # an odd period, so as not to resonate with anything (Klipper)
+ECHO_FIRST_US: Final = 40_000  # until the clock has been seen often enough
+ECHO_FIRST_COUNT: Final = 8
+SILENCE_US: Final = 500_000
+STALE_SEQ_MAX: Final = 16
+FOREIGN_TELEMETRY_MAX: Final = 2  # one may be an old frame that was still on its way
+
+U32: Final = 0xFFFF_FFFF
+U16: Final = 0xFFFF
+
+Outcome = tuple[Any, m.Message | LinkError]
+_STATUS_TYPES: Final = (m.CouchStatus, m.ImagerStatus, m.PendantStatus)
+
+
+class SessionState(StrEnum):
+    """Where a session is in its life."""
+
+    CLOSED = "closed"
+    OPENING = "opening"
+    OPEN = "open"
+    TELEMETRY_ONLY = "telemetry only"
+    LOST = "lost"
+
+
+class Trigger(StrEnum):
+    """What moves a session on."""
+
+    OPEN = "open asked for"
+    ACCEPTED = "HELLO accepted"
+    LIMITED = "HELLO accepted for telemetry only"
+    FAILED = "lost"
+
+
+TRANSITIONS: Final[Mapping[tuple[SessionState, Trigger], SessionState]] = {
+    (SessionState.CLOSED, Trigger.OPEN): SessionState.OPENING,
+    (SessionState.OPENING, Trigger.ACCEPTED): SessionState.OPEN,
+    (SessionState.OPENING, Trigger.LIMITED): SessionState.TELEMETRY_ONLY,
+    (SessionState.CLOSED, Trigger.FAILED): SessionState.LOST,
+    (SessionState.OPENING, Trigger.FAILED): SessionState.LOST,
+    (SessionState.OPEN, Trigger.FAILED): SessionState.LOST,
+    (SessionState.TELEMETRY_ONLY, Trigger.FAILED): SessionState.LOST,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """How a session talks.
+
+    baud: for the time that octets need on the wire; None where octets take none (ptys, sockets).
+    half_duplex: the host polls with STATUS_READ every `telemetry_period_ms`, one exchange at a time.
+    """
+
+    device: DeviceKind
+    telemetry_period_ms: int = 50
+    half_duplex: bool = False
+    baud: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who answered HELLO."""
+
+    device: DeviceKind
+    family: int
+    axis_count: int
+    boot_id: int
+    session: int
+    dictionary: bytes
+    limits: bytes
+    build: bytes
+    max_body: int
+    window: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session is open. `limitation` is empty, or says why it is for telemetry only."""
+
+    identity: Identity
+    limitation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The session is over."""
+
+    error: LinkLost
+
+
+@dataclass(frozen=True, slots=True)
+class EpochMoved:
+    """The device's STOP epoch has advanced; what was decided before is refused."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRefused:
+    """The device did not accept a lease."""
+
+    error: Refused
+
+
+Event = Opened | Lost | EpochMoved | LeaseRefused
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySample:
+    """One status message as it came, with the host's time of receipt."""
+
+    message: m.CouchStatus | m.ImagerStatus | m.PendantStatus
+    received_us: int
+    session: int
+    epoch: int
+
+
+@dataclass(slots=True)
+class _Command:
+    """A command on its way: waiting, or sent and unanswered."""
+
+    message: m.Message
+    body: bytes
+    token: Any
+    rule: Rule
+    epoch: int
+    expires_us: int | None
+    deadline_us: int | None
+    wire_us: int
+    seq: int = 0
+    sent_us: int = 0
+    timer_us: int = 0  # the retransmission timer runs from here; restarted by answers to others
+    retransmissions: int = 0
+    was_resent: bool = False
+
+
+@dataclass(slots=True)
+class _Stop:
+    """A STOP on its way."""
+
+    message: m.Stop
+    tokens: list[Any]
+    sent: int
+    next_us: int
+    answer: m.StopAck | None = None
+
+
+_REFUSALS: Final = {code.value: code for code in RefusalCode}
+_INTERNAL: Final = object()  # token of commands that the session gives to itself
+
+
+class Session:
+    """A host session. `random_u32` gives 32 random bits for nonces; it is called when one is needed."""
+
+    def __init__(
+        self,
+        settings: SessionSettings,
+        tally: Tally,
+        random_u32: Callable[[], int],
+    ) -> None:
+        self.settings = settings
+        self.tally = tally
+        self.state = SessionState.CLOSED
+        self.identity: Identity | None = None
+        self.limitation = ""
+        self.clock: DeviceClock | None = None
+        self.epoch = 0
+        self.telemetry: TelemetrySample | None = None
+        self.round_trip_us: float | None = None
+        self.lost: LinkLost | None = None
+        self._random_u32 = random_u32
+        self._reader = FrameReader(Direction.DEVICE_TO_HOST)
+        self._out: list[bytes] = []
+        self._urgent: list[bytes] = []
+        self._outcomes: list[Outcome] = []
+        self._events: list[Event] = []
+        self._number = 0
+        self._next_seq = 1
+        self._window = 1 if settings.half_duplex else WINDOW
+        self._waiting: deque[_Command] = deque()
+        self._unanswered: dict[int, _Command] = {}
+        self._recovering_seq = 0
+        self._stop: _Stop | None = None
+        self._rttvar_us = 0.0
+        self._hello: m.Hello | None = None
+        self._hello_tries = 0
+        self._hello_us = 0
+        self._permission_until_us = 0
+        self._lease_counter = 0
+        self._lease_next_us = 0
+        self._echo_next_us = 0
+        self._echoes = 0
+        self._poll_next_us = 0
+        self._busy_until_us = 0
+        self._heard_us = 0
+        self._telemetry_counter: int | None = None
+        self._foreign_telemetry = 0
+        self._other_device: int | None = None
+
+    # ---- what the shell calls -------------------------------------------------------------
+
+    def open(self, now_us: int) -> None:
+        """Begin with HELLO."""
+        self._go(Trigger.OPEN)
+        self.tally.sessions += 1
+        self._heard_us = now_us
+        self._send_hello(now_us)
+
+    def receive(self, data: bytes, now_us: int) -> None:
+        """Take octets from the line, as they come."""
+        self.tally.octets_received += len(data)
+        for item in self._reader.feed(data):
+            if self.state in (SessionState.CLOSED, SessionState.LOST):
+                return
+            if isinstance(item, Drop):
+                self.tally.count_drop(item)
+            else:
+                self.tally.frames_received += 1
+                self._on_frame(item, now_us)
+        self._fill_window(now_us)
+
+    def submit(
+        self, message: m.Message, now_us: int, token: object, ttl_ms: int | None = None
+    ) -> None:
+        """Give a command; its outcome appears under `token` exactly once.
+
+        `ttl_ms` shortens or lengthens the deadline of the command's rule. A command that cannot be
+        sent has its outcome at once. Raises `MessageError` where a field does not fit.
+        """
+        rule = rule_of(message)
+        problem = self._objection(message, rule)
+        if problem is not None:
+            self._outcomes.append((token, problem))
+            return
+        body = message.pack()
+        ttl = rule.ttl_ms if ttl_ms is None else ttl_ms
+        expires_us = deadline_us = None
+        if ttl is not None:
+            expires_us = now_us + ttl * 1000
+            deadline_us = self._device_deadline(expires_us, now_us)
+        wire_us = self._wire_us(len(body) + 32 + _reply_len(message)) if self.settings.baud else 0
+        self._waiting.append(
+            _Command(message, body, token, rule, self.epoch, expires_us, deadline_us, wire_us)
+        )
+        self._fill_window(now_us)
+
+    def stop(
+        self,
+        reason: int,
+        now_us: int,
+        token: object = None,
+        nonce: int | None = None,
+        already_sent: int = 0,
+    ) -> None:
+        """Send STOP, three copies 5 ms apart, and go on until it is acknowledged.
+
+        Commands that were waiting here are never sent. `nonce` and `already_sent` are for a shell
+        that has put a first copy on the line by itself (`stop_frame`).
+        """
+        if self.state in (SessionState.CLOSED, SessionState.LOST):
+            error = self.lost or LinkLost(LossCause.CLOSED, "STOP cannot reach the device")
+            self._outcomes.append((token, error))
+            return
+        for command in self._waiting:
+            self._finish(command, StoppedByStop(f"{command.message.SPEC.name}: STOP was given"))
+        self._waiting.clear()
+        if self._stop is None:
+            stop = m.Stop(reason & 0xFF, self._new_nonce() if nonce is None else nonce)
+            self._stop = _Stop(stop, [token], already_sent, now_us)
+        else:  # one is under way: its copies serve this call as well
+            self._stop.tokens.append(token)
+            self._stop.next_us = now_us
+        self._tick_stop(now_us)
+
+    def stop_frame(self, reason: int, nonce: int, now_us: int) -> bytes:
+        """The octets of one STOP. Changes nothing, so that any thread may ask at any moment."""
+        session = self._number
+        header = Header(
+            VERSION,
+            m.Stop.TYPE,
+            0,
+            session,
+            0,
+            0,
+            self.epoch,
+            0,
+            self.settings.device,
+            now_us & U32,
+            0,
+        )
+        return encode_frame(header, m.Stop(reason & 0xFF, nonce).pack(), Direction.HOST_TO_DEVICE)
+
+    def refresh_permission(self, until_us: int, now_us: int) -> None:
+        """Let leases go out until `until_us`; at most `PERMISSION_US_MAX` ahead, or `ValueError`."""
+        if until_us - now_us > PERMISSION_US_MAX:
+            raise ValueError(
+                f"a permission of {(until_us - now_us) / 1000:.0f} ms; the most is"
+                f" {PERMISSION_US_MAX // 1000} ms: refresh it again and again instead"
+            )
+        if not self.permission_fresh(now_us):
+            self._lease_next_us = now_us
+        self._permission_until_us = until_us
+        self._tick_lease(now_us)
+
+    def permission_fresh(self, now_us: int) -> bool:
+        """Whether leases may go out now."""
+        return now_us < self._permission_until_us
+
+    def lose(self, error: LinkLost) -> None:
+        """End the session: every command and STOP that is unanswered fails with `error`."""
+        if self.state is SessionState.LOST:
+            return
+        self._go(Trigger.FAILED)
+        self.lost = error
+        for command in (*self._unanswered.values(), *self._waiting):
+            self._finish(command, error)
+        self._unanswered.clear()
+        self._waiting.clear()
+        if self._stop is not None:
+            self._outcomes.extend((token, error) for token in self._stop.tokens)
+            self._stop = None
+        self._permission_until_us = 0
+        self._events.append(Lost(error))
+
+    def tick(self, now_us: int) -> None:
+        """Let time pass. Feed what was received first, so that a stalled host blames no one."""
+        if self.state in (SessionState.CLOSED, SessionState.LOST):
+            return
+        if self.state is SessionState.OPENING:
+            self._tick_hello(now_us)
+        self._tick_stop(now_us)
+        if self.state is SessionState.OPEN:
+            self._tick_retransmission(now_us)
+            self._tick_lease(now_us)
+            self._tick_own_commands(now_us)
+            self._fill_window(now_us)
+        if self._is_open and now_us - self._heard_us > self._silence_us:
+            ms = (now_us - self._heard_us) // 1000
+            self._fail(LossCause.SILENT, f"for {ms} ms (unplugged, powered off, or stalled)")
+
+    def next_wake_us(self, now_us: int) -> int:
+        """When `tick` has to be called next."""
+        wake = now_us + SILENCE_US
+        if self.state is SessionState.OPENING:
+            wake = min(wake, self._hello_us + HELLO_PERIOD_US)
+        if self._stop is not None:
+            wake = min(wake, self._stop.next_us)
+        if self.state is SessionState.OPEN:
+            wake = min(wake, self._echo_next_us)
+            if self.permission_fresh(now_us):
+                wake = min(wake, self._lease_next_us)
+            if self._unanswered:
+                wake = min(wake, self._retransmit_at_us())
+            if self.settings.half_duplex:
+                wake = min(wake, max(self._poll_next_us, self._busy_until_us))
+        return max(wake, now_us)
+
+    def take_output(self) -> bytes:
+        """Octets to be written, oldest first."""
+        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        self._out.clear()
+        return data
+
+    def take_urgent(self) -> bytes:
+        """Octets of STOP: to be written before everything else, even into the middle of a frame."""
+        data = b"".join(self._urgent)
+        self._urgent.clear()
+        return data
+
+    def take_outcomes(self) -> list[Outcome]:
+        """Answers and failures since the last call, by token."""
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    def take_events(self) -> list[Event]:
+        """Events since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is unanswered."""
+        return not self._waiting and not self._unanswered and self._stop is None
+
+    # ---- sending ---------------------------------------------------------------------------
+
+    @property
+    def _is_open(self) -> bool:
+        return self.state in (SessionState.OPEN, SessionState.TELEMETRY_ONLY)
+
+    @property
+    def _silence_us(self) -> int:
+        return max(SILENCE_US, 4000 * self.settings.telemetry_period_ms)
+
+    def _go(self, trigger: Trigger) -> None:
+        self.state = TRANSITIONS[self.state, trigger]
+
+    def _fail(self, cause: LossCause, detail: str) -> None:
+        self.lose(LinkLost(cause, detail))
+
+    def _finish(self, command: _Command, result: m.Message | LinkError) -> None:
+        if command.token is not _INTERNAL:
+            self._outcomes.append((command.token, result))
+
+    def _new_nonce(self) -> int:
+        return self._random_u32() & U32 or 1
+
+    def _objection(self, message: m.Message, rule: Rule) -> LinkError | None:
+        """Why a command cannot be given now, or None."""
+        name = message.SPEC.name
+        if self.state is SessionState.LOST and self.lost is not None:
+            return self.lost
+        if self.state is SessionState.TELEMETRY_ONLY:
+            return Refused(RefusalCode.TELEMETRY_ONLY, self.limitation, name, by_device=False)
+        if self.state is not SessionState.OPEN:
+            return LinkLost(LossCause.CLOSED, f"{name} was given while the session is {self.state}")
+        if self._stop is not None and rule.leads_to_motion:
+            return StoppedByStop(f"{name}: a STOP is under way; decide again after it")
+        if len(self._waiting) >= QUEUE_LEN_MAX:
+            return QueueFull(f"{name}: {QUEUE_LEN_MAX} commands wait already")
+        return None
+
+    def _device_deadline(self, expires_us: int, now_us: int) -> int | None:
+        if self.clock is None:
+            return None
+        early = self.clock.uncertainty_us(now_us)  # rather too early than begun too late
+        return int(self.clock.device_us(expires_us) - early) & U32
+
+    def _wire_us(self, octets: int) -> int:
+        baud = self.settings.baud
+        return 0 if baud is None else octets * 10_000_000 // baud  # 8N1: ten bits an octet
+
+    def _fill_window(self, now_us: int) -> None:
+        while (
+            self._waiting
+            and self.state is SessionState.OPEN
+            and len(self._unanswered) < self._window
+            and now_us >= self._busy_until_us
+        ):
+            command = self._waiting.popleft()
+            objection = self._stale(command, now_us)
+            if objection is not None:
+                self._finish(command, objection)
+                continue
+            command.seq = self._next_seq
+            self._next_seq = self._next_seq % U16 + 1
+            self._unanswered[command.seq] = command
+            self._transmit(command, now_us)
+
+    def _stale(self, command: _Command, now_us: int) -> Refused | None:
+        name = command.message.SPEC.name
+        if command.expires_us is not None and now_us > command.expires_us:
+            late = (now_us - command.expires_us) // 1000
+            text = f"it waited in the queue until {late} ms after its deadline"
+            return Refused(RefusalCode.LATE, text, name, by_device=False)
+        if command.rule.leads_to_motion and command.epoch != self.epoch:
+            text = f"it was given in epoch {command.epoch}, now it is {self.epoch}"
+            return Refused(RefusalCode.OLD_EPOCH, text, name, by_device=False)
+        return None
+
+    def _transmit(self, command: _Command, now_us: int, flags: int = 0) -> None:
+        deadline = command.deadline_us
+        if deadline is not None:
+            flags |= FLAG_DEADLINE
+        command.sent_us = command.timer_us = now_us
+        header = Header(
+            VERSION,
+            command.message.TYPE,
+            0,
+            self._number,
+            command.seq,
+            0,
+            command.epoch,
+            flags,
+            self.settings.device,
+            now_us & U32,
+            deadline or 0,
+        )
+        self._put(encode_frame(header, command.body, Direction.HOST_TO_DEVICE))
+
+    def _put(self, octets: bytes) -> None:
+        self._out.append(octets)
+        self.tally.frames_sent += 1
+        self.tally.octets_sent += len(octets)
+
+    def _put_unsequenced(self, message: m.Message, now_us: int, deadline_us: int | None) -> None:
+        header = Header(
+            VERSION,
+            message.TYPE,
+            0,
+            self._number,
+            0,
+            0,
+            self.epoch,
+            0 if deadline_us is None else FLAG_DEADLINE,
+            self.settings.device,
+            now_us & U32,
+            deadline_us or 0,
+        )
+        self._put(encode_frame(header, message.pack(), Direction.HOST_TO_DEVICE))
+
+    def _send_hello(self, now_us: int) -> None:
+        # A new nonce each time: the answer to an earlier HELLO names a session that has ended.
+        self._hello = m.Hello(VERSION, VERSION, self._new_nonce(), HASH)
+        self._hello_tries += 1
+        self._hello_us = now_us
+        self._put_unsequenced(self._hello, now_us, None)
+
+    # ---- time ------------------------------------------------------------------------------
+
+    def _tick_hello(self, now_us: int) -> None:
+        if now_us < self._hello_us + HELLO_PERIOD_US:
+            return
+        if self._hello_tries < HELLO_TRIES_MAX:
+            self._send_hello(now_us)
+        elif self._other_device is not None:
+            self._fail(LossCause.WRONG_DEVICE, self._wrong_device(self._other_device))
+        else:
+            self._fail(LossCause.NO_HELLO, self._why_no_hello())
+
+    def _why_no_hello(self) -> str:
+        if self.telemetry is not None:
+            return "telemetry arrives, but HELLO is not answered: check the line towards the device"
+        if self.tally.octets_received == 0:
+            return "nothing was received: check cable, power and port"
+        if self.tally.frames_received == 0:
+            return "only garbage was received: check the baud rate"
+        return f"{self._hello_tries} were sent"
+
+    def _wrong_device(self, kind: int) -> str:
+        names = {int(k): k.name.lower() for k in DeviceKind}
+        wanted = self.settings.device.name.lower()
+        return f"this port is configured for the {wanted}, but a {names.get(kind, kind)} answers"
+
+    def _tick_stop(self, now_us: int) -> None:
+        stop = self._stop
+        if stop is None or now_us < stop.next_us:
+            return
+        if stop.answer is not None and stop.sent >= STOP_COPIES:
+            self._finish_stop(stop, stop.answer)
+            return
+        octets = self.stop_frame(stop.message.reason, stop.message.nonce, now_us)
+        self._urgent.append(octets)
+        self.tally.frames_sent += 1
+        self.tally.octets_sent += len(octets)
+        self.tally.stops_sent += 1
+        stop.sent += 1
+        stop.next_us = now_us + (STOP_SPACING_US if stop.sent < STOP_COPIES else STOP_REPEAT_US)
+        if stop.answer is not None and stop.sent >= STOP_COPIES:
+            self._finish_stop(stop, stop.answer)
+
+    def _finish_stop(self, stop: _Stop, answer: m.StopAck) -> None:
+        self._outcomes.extend((token, answer) for token in stop.tokens)
+        self._stop = None
+
+    def _tick_lease(self, now_us: int) -> None:
+        if (
+            self.state is not SessionState.OPEN
+            or self.clock is None
+            or not self.permission_fresh(now_us)
+            or now_us < max(self._lease_next_us, self._busy_until_us)
+            or (self.settings.half_duplex and self._unanswered)
+        ):
+            return
+        self._lease_counter += 1
+        self._lease_next_us = max(self._lease_next_us + LEASE_PERIOD_US, now_us + 1)
+        deadline_us = (self.clock.device_us(now_us) + LEASE_TTL_US) & U32
+        self.tally.leases_sent += 1
+        self._put_unsequenced(m.Lease(self._lease_counter, now_us), now_us, deadline_us)
+        if self.settings.half_duplex:
+            self._busy_until_us = now_us + RTO_US_MIN + self._wire_us(120)
+
+    def _tick_own_commands(self, now_us: int) -> None:
+        if now_us >= self._echo_next_us and not self._waiting:
+            first = self._echoes < ECHO_FIRST_COUNT
+            self._echo_next_us = now_us + (ECHO_FIRST_US if first else ECHO_PERIOD_US)
+            self._echoes += 1
+            self.submit(m.Echo(b""), now_us, _INTERNAL)
+        if self.settings.half_duplex and now_us >= self._poll_next_us and not self._waiting:
+            self._poll_next_us = now_us + 1000 * self.settings.telemetry_period_ms
+            self.submit(m.StatusRead(), now_us, _INTERNAL)
+
+    def _retransmit_at_us(self) -> int:
+        oldest = next(iter(self._unanswered.values()))
+        wire_us = sum(command.wire_us for command in self._unanswered.values())
+        return oldest.timer_us + self._rto_us(oldest.retransmissions) + wire_us
+
+    def _rto_us(self, retransmissions: int) -> int:
+        """RFC 6298: smoothed round trip plus four deviations, doubled at each retransmission."""
+        smoothed = self.round_trip_us
+        rto = RTO_US_MIN if smoothed is None else smoothed + 4 * self._rttvar_us
+        return min(int(max(rto, RTO_US_MIN)) << retransmissions, RTO_US_MAX)
+
+    def _tick_retransmission(self, now_us: int) -> None:
+        if not self._unanswered or now_us < self._retransmit_at_us():
+            return
+        oldest = next(iter(self._unanswered.values()))
+        name = oldest.message.SPEC.name
+        if oldest.retransmissions >= RETRANSMISSIONS_MAX:
+            self._fail(LossCause.UNANSWERED, f"{name} was sent {RETRANSMISSIONS_MAX + 1} times")
+        elif (
+            oldest.rule.never_after_deadline
+            and oldest.expires_us is not None
+            and now_us >= oldest.expires_us
+        ):
+            self._fail(LossCause.UNANSWERED, f"{name} had no answer before its deadline")
+        else:
+            oldest.retransmissions += 1
+            self._recovering_seq = 0
+            self._resend(oldest, now_us)
+            self.tally.retransmissions += 1
+
+    def _resend(self, command: _Command, now_us: int) -> None:
+        command.was_resent = True
+        self._transmit(command, now_us, FLAG_RETRANSMISSION)
+
+    # ---- receiving -------------------------------------------------------------------------
+
+    def _on_frame(self, frame: Frame, now_us: int) -> None:
+        header, message = frame.header, frame.message
+        if header.device != self.settings.device:
+            self._other_device = header.device
+            self.tally.unexpected += 1
+        elif isinstance(message, m.HelloAck):
+            self._on_hello_ack(message, header, now_us)
+        elif isinstance(message, _STATUS_TYPES):
+            self._heard_us = now_us
+            self._on_telemetry(message, header, now_us)
+        elif isinstance(message, m.StopAck):
+            self._heard_us = now_us
+            self._on_stop_ack(message)
+        elif header.session != self._number or not self._is_open:
+            self.tally.unexpected += 1
+        else:
+            self._heard_us = now_us
+            self._advance_epoch(header.epoch)
+            self._on_answer(message, header, now_us)
+
+    def _on_answer(self, message: m.Message, header: Header, now_us: int) -> None:
+        if isinstance(message, m.LeaseAck):
+            self._on_lease_ack(message, now_us)
+        elif isinstance(message, m.Refused):
+            self._on_refused(message, header, now_us)
+        else:
+            command = self._unanswered.get(header.seq)
+            if command is None or message.TYPE != command.message.TYPE | m.REPLY_BIT:
+                self.tally.unexpected += 1  # most often the second copy of an answer
+                return
+            del self._unanswered[header.seq]
+            if not command.was_resent:
+                self._learn_round_trip(command, header, now_us)
+            if header.seq == self._recovering_seq:
+                self._recovering_seq = 0
+            if self._unanswered:  # the timer of RFC 6298 restarts with each answer
+                oldest = next(iter(self._unanswered.values()))
+                oldest.timer_us = max(oldest.timer_us, now_us)
+            self._finish(command, message)
+
+    def _learn_round_trip(self, command: _Command, header: Header, now_us: int) -> None:
+        sample = now_us - command.sent_us
+        if self.round_trip_us is None:
+            self.round_trip_us, self._rttvar_us = float(sample), sample / 2
+        else:
+            self._rttvar_us += (abs(self.round_trip_us - sample) - self._rttvar_us) / 4
+            self.round_trip_us += (sample - self.round_trip_us) / 8
+        if command.token is _INTERNAL and self.clock is not None:
+            device_us = widen(header.t_us, self.clock.device_us(now_us))
+            self.clock.add(Exchange(command.sent_us, device_us, device_us, now_us))
+
+    def _on_hello_ack(self, ack: m.HelloAck, header: Header, now_us: int) -> None:
+        if self._hello is None or ack.host_nonce != self._hello.host_nonce or ack.session == 0:
+            self.tally.unexpected += 1
+            return
+        if self._is_open:
+            if ack.session != self._number:
+                self._fail(LossCause.SESSION_ENDED, "HELLO reached the device twice")
+            return
+        if ack.device_kind != self.settings.device:
+            self._fail(LossCause.WRONG_DEVICE, self._wrong_device(ack.device_kind))
+            return
+        self._heard_us = now_us
+        self._number = ack.session
+        self.epoch = header.epoch
+        self.clock = DeviceClock(Exchange(self._hello_us, ack.device_us, ack.device_us, now_us))
+        self._window = min(self._window, max(1, ack.window))
+        self.limitation = _limitation(ack)
+        self.identity = Identity(
+            DeviceKind(ack.device_kind),
+            ack.family,
+            ack.axis_count,
+            ack.boot_id,
+            ack.session,
+            ack.dictionary,
+            ack.limits,
+            ack.build,
+            ack.max_body,
+            ack.window,
+        )
+        self._go(Trigger.LIMITED if self.limitation else Trigger.ACCEPTED)
+        self._events.append(Opened(self.identity, self.limitation))
+        self._echo_next_us = self._poll_next_us = now_us
+        if self.state is SessionState.OPEN and (
+            self.settings.half_duplex or self.settings.telemetry_period_ms != 50
+        ):
+            period = 0 if self.settings.half_duplex else self.settings.telemetry_period_ms
+            self.submit(m.TelemetryRate(period), now_us, _INTERNAL)
+
+    def _on_telemetry(
+        self,
+        message: m.CouchStatus | m.ImagerStatus | m.PendantStatus,
+        header: Header,
+        now_us: int,
+    ) -> None:
+        self.tally.telemetry_received += 1
+        if self._is_open and header.session != self._number:
+            self._foreign_telemetry += 1
+            if self._foreign_telemetry >= FOREIGN_TELEMETRY_MAX:
+                what = "it has restarted" if header.session == 0 else "another HELLO reached it"
+                self._fail(LossCause.SESSION_ENDED, what)
+            return
+        self._foreign_telemetry = 0
+        latest = self.telemetry
+        if (
+            latest is not None
+            and latest.session == header.session
+            and message.device_us <= latest.message.device_us
+        ):
+            self.tally.unexpected += 1  # duplicated or overtaken on the way: old news
+            return
+        if self._telemetry_counter is not None:
+            self.tally.telemetry_missed += (header.seq - self._telemetry_counter - 1) & U16
+        self._telemetry_counter = header.seq
+        if self._is_open:
+            self._advance_epoch(header.epoch)
+        self.telemetry = TelemetrySample(message, now_us, header.session, header.epoch)
+
+    def _on_stop_ack(self, ack: m.StopAck) -> None:
+        stop = self._stop
+        if stop is None or ack.nonce != stop.message.nonce:
+            self.tally.unexpected += 1
+            return
+        if self._is_open:
+            self._advance_epoch(ack.new_epoch)
+        if stop.answer is None:
+            stop.answer = ack
+        if stop.sent >= STOP_COPIES:
+            self._finish_stop(stop, ack)
+
+    def _advance_epoch(self, epoch: int) -> None:
+        ahead = (epoch - self.epoch) & U16
+        if 0 < ahead < 1 << 15:  # an older one comes from a frame that was overtaken
+            self.epoch = epoch
+            self._events.append(EpochMoved(epoch))
+
+    def _on_lease_ack(self, ack: m.LeaseAck, now_us: int) -> None:
+        self._busy_until_us = 0
+        if not 0 < ack.counter <= self._lease_counter or ack.host_us > now_us:
+            self.tally.unexpected += 1
+            return
+        self.tally.leases_acknowledged += 1
+        if self.clock is not None:
+            self.clock.add(Exchange(ack.host_us, ack.rx_device_us, ack.tx_device_us, now_us))
+
+    def _on_refused(self, refused: m.Refused, header: Header, now_us: int) -> None:
+        name = _name_of(refused.about_type)
+        code = _REFUSALS.get(refused.code, RefusalCode.UNKNOWN)
+        error = Refused(code, refused.sentence, name, number=refused.code)
+        if code is RefusalCode.NOT_THIS_SESSION:
+            self._fail(LossCause.SESSION_ENDED, refused.sentence)
+        elif refused.about_type == m.Lease.TYPE:
+            self._busy_until_us = 0
+            self.tally.leases_refused += 1
+            self._events.append(LeaseRefused(error))
+        elif code is RefusalCode.OUT_OF_ORDER:
+            self._on_gap(refused, now_us)
+        else:
+            command = self._unanswered.get(header.seq)
+            if command is None or refused.about_type != command.message.TYPE:
+                self.tally.unexpected += 1
+                return
+            del self._unanswered[header.seq]
+            self.tally.refused += 1
+            self._finish(command, error)
+
+    def _on_gap(self, refused: m.Refused, now_us: int) -> None:
+        """The device misses a command: send again from the one it expects, once for each gap."""
+        expected = refused.expected_seq
+        if refused.about_seq not in self._unanswered or expected == self._recovering_seq:
+            return
+        if expected not in self._unanswered:
+            if 0 < (self._next_seq - expected) % U16 <= STALE_SEQ_MAX:
+                self.tally.unexpected += 1  # said before an answer that has come since
+                return
+            self._fail(
+                LossCause.SEQUENCE,
+                f"the device expects {expected}, this end has sent up to {self._next_seq - 1}",
+            )
+            return
+        self._recovering_seq = expected
+        resend = False
+        for command in self._unanswered.values():
+            resend = resend or command.seq == expected
+            if resend:
+                self._resend(command, now_us)
+                self.tally.resent_after_gap += 1
+
+
+def _reply_len(message: m.Message) -> int:
+    """Octets to expect in answer on the wire, roughly; for the time they need at a low baud rate."""
+    if isinstance(message, m.FrameRead):
+        return message.count + 64
+    if isinstance(message, m.Echo):
+        return len(message.payload) + 32
+    return 320 if isinstance(message, m.LimitsRead | m.PlanUpload | m.StatusRead) else 160
+
+
+def _limitation(ack: m.HelloAck) -> str:
+    """Why a session is for telemetry only; empty if it is not."""
+    if ack.status == 1 or ack.version != VERSION:
+        return f"version mismatch: this end speaks {VERSION}, the device answered {ack.version}"
+    if ack.status == 2 or ack.dictionary != HASH:
+        return (
+            f"dictionary mismatch: this end has {HASH.hex()}, the device {ack.dictionary.hex()};"
+            " update the older of the two"
+        )
+    return "" if ack.status == 0 else f"the device answered HELLO with status {ack.status}"
+
+
+def _name_of(type_code: int) -> str:
+    cls = m.BY_TYPE.get(type_code)
+    return cls.SPEC.name if cls is not None else f"type 0x{type_code:02x}"
