@@ -405,9 +405,16 @@ async def test_the_record_is_read_in_bounded_pieces(bench):
         await client.record(limit=1_000_000)
 
 
-def test_an_image_that_is_not_finite_is_not_shown():
-    with pytest.raises(ValueError, match="no numbers"):
-        scaled(np.array([[1.0, np.nan]], dtype=np.float32))
+def test_an_image_without_a_usable_pixel_is_not_shown():
+    with pytest.raises(ValueError, match="no usable pixel"):
+        scaled(np.array([[np.nan, np.inf]], dtype=np.float32))
+
+
+async def test_a_pixel_that_holds_nothing_arrives_as_nothing(bench):
+    bench.service.pixels[1, 2] = np.nan
+    client = await bench.signed_in()
+    values = (await client.image("1.2.3")).line_integrals()
+    assert np.argwhere(np.isnan(values)).tolist() == [[1, 2]]
 
 
 async def test_commands_of_many_clients_do_not_wait_for_a_slow_sign_in(bench):
