@@ -415,7 +415,7 @@ impl Couch {
     /// is outside the limits; the message then describes the one that is least far outside.
     pub fn inverse(&self, pose: &Pose<Fixed, TableTop>) -> Result<Branches, MotionError> {
         let all = self.solve(&pose.rigid, None)?;
-        self.keep_within_limits(&all)
+        self.keep_within_limits(&all, None)
     }
 
     /// The axis set within the limits that is nearest to `seed` (a radian counts as 500 mm); turns are chosen by the seed.
@@ -429,7 +429,7 @@ impl Couch {
     ) -> Result<[f64; 6], MotionError> {
         self.check_axes(seed)?;
         let all = self.solve(&pose.rigid, Some(seed))?;
-        let allowed = self.keep_within_limits(&all)?;
+        let allowed = self.keep_within_limits(&all, Some(seed))?;
         nearest(self.axis_kinds(), allowed.as_slice(), seed)
             .ok_or_else(|| MotionError::Unreachable("no branch reaches the pose".into()))
     }
@@ -449,7 +449,11 @@ impl Couch {
             .ok_or_else(|| MotionError::Unreachable("no branch reaches the pose".into()))
     }
 
-    fn keep_within_limits(&self, all: &Branches) -> Result<Branches, MotionError> {
+    fn keep_within_limits(
+        &self,
+        all: &Branches,
+        seed: Option<&[f64; 6]>,
+    ) -> Result<Branches, MotionError> {
         let mut kept = Branches::default();
         for axes in all.as_slice() {
             if self.within_limits(axes) {
@@ -459,25 +463,47 @@ impl Couch {
         if kept.len > 0 {
             return Ok(kept);
         }
-        let excess = |axes: &[f64; 6]| {
-            self.margins(axes)
-                .iter()
-                .filter(|m| **m < 0.0)
-                .map(|m| -m)
-                .sum::<f64>()
+        // Describe the branch that the couch would have taken: nearest to where it stands, else least far outside.
+        let described = match seed {
+            Some(seed) => nearest(self.axis_kinds(), all.as_slice(), seed),
+            None => {
+                let excess = |axes: &[f64; 6]| self.excess_mm(axes);
+                all.as_slice()
+                    .iter()
+                    .min_by(|a, b| excess(a).total_cmp(&excess(b)))
+                    .copied()
+            }
         };
-        let least = all
-            .as_slice()
-            .iter()
-            .min_by(|a, b| excess(a).total_cmp(&excess(b)));
-        let reason = least.and_then(|axes| self.limit_violations(axes));
-        let count = all.len;
+        let reason = described.and_then(|axes| self.limit_violations(&axes));
         let reason = reason.unwrap_or_else(|| "no branch is within the limits".into());
-        Err(MotionError::Limit(if count > 1 {
-            format!("none of {count} branches is allowed; in the nearest, {reason}")
+        let several = matches!(self.family, Family::Arm(_) | Family::Scara(_)) && all.len > 1;
+        Err(MotionError::Limit(if several {
+            format!(
+                "none of {} branches is allowed; in the nearest, {reason}",
+                all.len
+            )
         } else {
             reason
         }))
+    }
+
+    /// How far outside the limits, all axes together; a radian counts as 500 mm.
+    fn excess_mm(&self, axes: &[f64; 6]) -> f64 {
+        let weigh = |kind| {
+            if kind == AxisKind::Rotary {
+                ARM_MM_PER_RAD
+            } else {
+                1.0
+            }
+        };
+        let beyond = self
+            .margins(axes)
+            .into_iter()
+            .map(|margin| (-margin).max(0.0));
+        beyond
+            .zip(self.axis_kinds())
+            .map(|(excess, kind)| excess * weigh(kind))
+            .sum()
     }
 
     fn solve(&self, pose: &Rigid, seed: Option<&[f64; 6]>) -> Result<Branches, MotionError> {
