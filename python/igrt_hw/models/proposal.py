@@ -108,6 +108,8 @@ class ApprovalChallenge(Frozen):
     code: str
     fact_prompt: str
     fact_unit: str
+    fact_axis: str = ""
+    """Name of the axis (one of `axis_names`) whose shift, target minus start, has to be typed."""
     expires_us: int
 
 

@@ -1,0 +1,132 @@
+"""Which alarms have a cause now: rules, each with its priority, its words and what to do; nothing here acts."""
+
+from __future__ import annotations
+
+from igrt_hw.models.status import AlarmPriority, LoopState
+from igrt_hw.safety.alarms import Cause
+from igrt_hw.safety.memory import Memory
+from igrt_hw.safety.transitions import IN_MOTION
+
+HIGH, MEDIUM, LOW = AlarmPriority.HIGH, AlarmPriority.MEDIUM, AlarmPriority.LOW
+
+EXPIRES_SOON_US = 60_000_000
+
+
+def causes(m: Memory, now_us: int) -> tuple[Cause, ...]:
+    """Every cause that holds at this instant."""
+    return (*_faults(m), *_links(m, now_us), *_terminal(m, now_us), *_loop(m), *_ageing(m, now_us))
+
+
+def _faults(m: Memory) -> list[Cause]:
+    found = [
+        Cause(
+            f"fault/{fault}",
+            HIGH,
+            fault,
+            "Look at the patient. Remove the cause, then reset the fault. See docs/safety/recovery.md.",
+            latched=True,
+        )
+        for fault in m.device_faults()
+    ]
+    found += [
+        Cause(
+            f"fault/{name}",
+            HIGH,
+            text,
+            "Look at the patient. Then reset the fault and image again.",
+            latched=True,
+        )
+        for name, text in m.host_faults.items()
+    ]
+    return found
+
+
+def _links(m: Memory, now_us: int) -> list[Cause]:
+    found = []
+    for name, device in (("couch", m.couch), ("imager", m.imager), ("pendant", m.pendant)):
+        age = device.age_us(now_us)
+        if age is not None and age <= m.config.fresh_us:
+            continue
+        text = (
+            f"{name}: {device.cause or 'no telemetry'}"
+            if age is None
+            else f"{name}: silent for {m.config.fresh_us // 1000} ms"
+        )
+        priority = HIGH if m.state in (*IN_MOTION, LoopState.BEAM_READY) else MEDIUM
+        found.append(
+            Cause(
+                f"link/{name}",
+                priority,
+                text,
+                "Check the cable and the device; what is shown of it is old.",
+            )
+        )
+    return found
+
+
+def _terminal(m: Memory, now_us: int) -> list[Cause]:
+    age = m.terminal_age_us(now_us)
+    if m.plan is None or (age is not None and age <= m.config.terminal_us):
+        return []
+    return [
+        Cause(
+            "terminal",
+            MEDIUM,
+            "the operator's terminal is not heard",
+            "Restart the terminal; nothing moves without it.",
+        )
+    ]
+
+
+def _loop(m: Memory) -> list[Cause]:
+    found = []
+    if m.couch.last is not None and m.couch.last.estop:
+        found.append(
+            Cause(
+                "emergency stop",
+                HIGH,
+                "an emergency stop is pressed",
+                "Release it when the room is safe.",
+            )
+        )
+    if m.couch.last is not None and m.couch.last.manual_brake_release:
+        found.append(
+            Cause(
+                "brakes",
+                HIGH,
+                "the brakes are released by hand",
+                "Hold the couch; engage the brakes; image again.",
+            )
+        )
+    if m.state in (LoopState.SUPERSEDED, LoopState.EXPIRED):
+        found.append(
+            Cause("void", MEDIUM, m.reason, "The proposal is void; follow what is needed next.")
+        )
+    if m.state is LoopState.HELD:
+        found.append(Cause("held", LOW, m.reason, "Hold the enable to go on, or STOP."))
+    if m.state is LoopState.REJECTED:
+        found.append(
+            Cause(
+                "rejected",
+                LOW,
+                m.reason,
+                "Register again, image again, or set the patient up again.",
+            )
+        )
+    return found
+
+
+def _ageing(m: Memory, now_us: int) -> list[Cause]:
+    if m.proposal is None or m.state not in (LoopState.CHECKED, LoopState.APPROVED, *IN_MOTION):
+        return []
+    left = m.proposal.content.expires_us - now_us
+    if left > EXPIRES_SOON_US:
+        return []
+    return [
+        Cause(
+            "expiry",
+            LOW,
+            "the proposal expires within a minute",
+            "Approve and move now, or propose again.",
+        )
+    ]

@@ -1,0 +1,376 @@
+"""The questions asked of a proposal. Each has its sentence first, then its predicate, in the order of `CHECKS`.
+
+PASS: nothing to say. WARN: may be approved by those whom the site rule names. REFUSE: may not be approved by anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from igrt_hw.geometry import Correction, leverage_mm, wrap_deg
+from igrt_hw.models.plan import PlannedIsocentre, TreatmentPlan
+from igrt_hw.models.proposal import Check, CheckOutcome, ClearanceStrip, ImageStamp
+from igrt_hw.safety.couch_model import CouchModel, rotation_total_deg
+from igrt_hw.safety.events import CouchHeard, RegistrationDone
+from igrt_hw.safety.rules import SiteRule, SupervisorConfig
+
+PASS, WARN, REFUSE = CheckOutcome.PASS, CheckOutcome.WARN, CheckOutcome.REFUSE
+
+SECOND_PERSON_CHECKS = frozenset({"registration verdict", "plausibility", "last shift"})
+"""A warning of one of these asks for a second person whatever the size of the shift."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalInputs:
+    """Everything a proposal is judged by, at one instant."""
+
+    plan: TreatmentPlan
+    isocentre: PlannedIsocentre
+    fraction: int
+    stamp: ImageStamp
+    registration: RegistrationDone
+    target_axes: tuple[float, ...]
+    couch: CouchHeard
+    couch_limits: str
+    model: CouchModel
+    rule: SiteRule
+    config: SupervisorConfig
+    now_us: int
+
+    @property
+    def correction(self) -> Correction:
+        """The correction that registration found."""
+        return self.registration.summary.correction
+
+
+def _answer(
+    name: str,
+    sentence: str,
+    outcome: CheckOutcome,
+    detail: str,
+    source: str,
+    margin: tuple[float, str] | None = None,
+) -> Check:
+    value, unit = margin if margin is not None else (None, "")
+    return Check(
+        name=name,
+        sentence=sentence,
+        outcome=outcome,
+        detail=detail,
+        margin=None if value is None else round(value, 6),
+        margin_unit=unit,
+        source=source,
+    )
+
+
+def identity(given: ProposalInputs) -> Check:
+    """Plan, frame of reference, isocentre and images of the registration are those of the bound patient."""
+    done, plan = given.registration, given.plan
+    pairs = (
+        ("plan", done.plan_uid, plan.plan_uid),
+        ("frame of reference", done.frame_of_reference_uid, plan.frame_of_reference_uid),
+        ("isocentre", done.isocentre_id, given.isocentre.isocentre_id),
+        ("images", done.image_uids, given.stamp.image_uids),
+    )
+    wrong = [
+        f"{name} {found} is not {expected}" for name, found, expected in pairs if found != expected
+    ]
+    return _answer(
+        "identity",
+        "Plan, frame of reference, isocentre and images of the registration are those of the bound patient.",
+        REFUSE if wrong else PASS,
+        "; ".join(wrong) + ": close the patient and begin again" if wrong else "all four agree",
+        "plan of another patient delivered, 2015 (R27)",
+    )
+
+
+def patient_position(given: ProposalInputs) -> Check:
+    """The patient lies in a position that this room has been tested for."""
+    position = given.plan.patient_position
+    known = given.config.patient_positions
+    return _answer(
+        "patient position",
+        "The patient lies in a position that this room has been tested for.",
+        PASS if position in known else REFUSE,
+        f"{position}; tested: {', '.join(known)}",
+        "Pinnacle wrong for HFP, FFS, FFP (R19)",
+    )
+
+
+def imaging_stamp(given: ProposalInputs) -> Check:
+    """Couch pose and brakes were frozen together with the images: brakes on, every axis known."""
+    problems = []
+    if not given.stamp.brakes_on:
+        problems.append("the brakes were released during imaging")
+    if len(given.stamp.couch_axes) != len(given.model.axis_names):
+        problems.append(f"the stamp has {len(given.stamp.couch_axes)} axes")
+    return _answer(
+        "imaging stamp",
+        "Couch pose and brakes were frozen together with the images: brakes on, every axis known.",
+        REFUSE if problems else PASS,
+        "; ".join(problems) + ": acquire the images again" if problems else "brakes on, pose known",
+        "stale registration (clinical facts 7.4)",
+    )
+
+
+def couch_unmoved(given: ProposalInputs) -> Check:
+    """The couch has not moved since the images: 0.5 mm and 0.2 deg at the isocentre, and not by hand."""
+    moved = given.model.difference(given.stamp.couch_axes, given.couch.primary)
+    limit_mm, limit_deg = given.config.moved_mm, given.config.moved_deg
+    bad = moved.mm > limit_mm or moved.deg > limit_deg or given.couch.moved_by_hand
+    hand = "; brakes were released by hand" if given.couch.moved_by_hand else ""
+    return _answer(
+        "couch unmoved",
+        f"The couch has not moved since the images by more than {limit_mm} mm or {limit_deg} deg at the isocentre.",
+        REFUSE if bad else PASS,
+        f"{moved.mm:.2f} mm, {moved.deg:.2f} deg{hand}"
+        + (": acquire the images again" if bad else ""),
+        "clinical facts 7.5 no 5",
+        (limit_mm - moved.mm, "mm"),
+    )
+
+
+def image_age(given: ProposalInputs) -> Check:
+    """The images are younger than the site allows."""
+    age_s = (given.now_us - given.stamp.acquired_us) / 1e6
+    limit_s = given.rule.image_age_us / 1e6
+    bad = not 0 <= age_s <= limit_s
+    return _answer(
+        "image age",
+        f"The images are not older than {limit_s / 60:.0f} min.",
+        REFUSE if bad else PASS,
+        f"{age_s:.0f} s" + (": acquire the images again" if bad else ""),
+        "re-image after 10 to 15 min (clinical facts 2.5)",
+        (limit_s - age_s, "s"),
+    )
+
+
+def registration_verdict(given: ProposalInputs) -> Check:
+    """The registration is reliable; a doubtful one needs a second person, a refused one cannot be approved."""
+    summary = given.registration.summary
+    outcome = {"reliable": PASS, "doubtful": WARN, "refused": REFUSE}[summary.verdict]
+    reasons = "; ".join(summary.reasons)
+    return _answer(
+        "registration verdict",
+        "The registration is reliable; a doubtful one needs a second person, a refused one cannot be approved.",
+        outcome,
+        summary.verdict + (f": {reasons}" if reasons else ""),
+        "wrong interpretation of pretreatment images, TG-100 RPN 388",
+    )
+
+
+def shift_size(given: ProposalInputs) -> Check:
+    """The shift is below the action level of the site."""
+    rule = given.rule
+    mm, deg = given.correction.magnitude_mm, rotation_total_deg(given.correction)
+    above = mm > rule.warn_mm or deg > rule.warn_deg
+    return _answer(
+        "shift size",
+        f"The shift is not above the action level of site {rule.site}: {rule.warn_mm:g} mm, {rule.warn_deg:g} deg.",
+        WARN if above else PASS,
+        f"{mm:.1f} mm, {deg:.1f} deg" + (": look at setup and match once more" if above else ""),
+        "covering physician approved a match 2.5 cm off (R21)",
+        (rule.warn_mm - mm, "mm"),
+    )
+
+
+def correction_window(given: ProposalInputs) -> Check:
+    """The shift is inside the window of one approval; beyond it the patient is set up again."""
+    window_mm = min(given.rule.window_mm, given.model.correction_window[0])
+    window_deg = min(given.rule.window_deg, given.model.correction_window[1])
+    mm, deg = given.correction.magnitude_mm, rotation_total_deg(given.correction)
+    outside = mm > window_mm or deg > window_deg
+    return _answer(
+        "correction window",
+        f"The shift is inside the window of one approval: {window_mm:g} mm, {window_deg:g} deg.",
+        REFUSE if outside else PASS,
+        f"{mm:.1f} mm, {deg:.1f} deg"
+        + (". " + what_can_be_done(given.correction) if outside else ""),
+        "wrong-direction and omitted shifts of 8.5 to 15.6 cm (clinical facts 7.2)",
+        (window_mm - mm, "mm"),
+    )
+
+
+def level_prompt(given: ProposalInputs) -> Check:
+    """A large shift along the body may be a wrong level that matches well: the level has been looked at."""
+    along, limit = given.correction.longitudinal_mm, given.rule.level_prompt_mm
+    above = abs(along) > limit
+    return _answer(
+        "level",
+        f"The shift along the body is not above {limit:g} mm, where a neighbouring level can match as well.",
+        WARN if above else PASS,
+        f"{along:+.1f} mm longitudinal"
+        + (": count the levels and the side again before approval" if above else ""),
+        "wrong vertebral body matched, 2.1 cm (ROILS; R24)",
+        (limit - abs(along), "mm"),
+    )
+
+
+def planned_position(given: ProposalInputs) -> Check:
+    """The target stands at the planned couch position within the tolerance table of the plan."""
+    beyond = beyond_tolerance(
+        given.plan, given.isocentre, given.model.table_position(given.target_axes)
+    )
+    return _answer(
+        "planned position",
+        "The target stands at the planned couch position within the tolerance table of the plan.",
+        WARN if beyond else PASS,
+        "; ".join(beyond) if beyond else f"within tolerance table {given.plan.tolerance.label}",
+        "couch tolerance as a detector of mistakes (Hadley, JACMP 2009)",
+    )
+
+
+def axis_limits(given: ProposalInputs) -> Check:
+    """Every axis target is inside its limits; nothing is clamped."""
+    outside, smallest = [], (float("inf"), "")
+    rows = zip(
+        given.model.axis_names,
+        given.model.axis_units,
+        given.target_axes,
+        given.model.limits,
+        strict=True,
+    )
+    for name, unit, value, (lower, upper) in rows:
+        margin = min(value - lower, upper - value)
+        smallest = min(smallest, (margin, unit))
+        if margin < 0:
+            side, limit = ("below", lower) if value < lower else ("above", upper)
+            outside.append(f"{name} {value:.3f} {unit} is {side} its limit of {limit:.3f} {unit}")
+    detail = (
+        "; ".join(outside) + ". " + what_can_be_done(given.correction) if outside else "all inside"
+    )
+    return _answer(
+        "axis limits",
+        "Every axis target is inside its limits.",
+        REFUSE if outside else PASS,
+        detail,
+        "clinical facts 7.5 no 10: refuse, do not clamp",
+        smallest,
+    )
+
+
+def limits_version(given: ProposalInputs) -> Check:
+    """The couch reports the limits that this proposal was computed with."""
+    ours = given.model.limits_hash[:16]
+    return _answer(
+        "limits version",
+        "The couch reports the limits that this proposal was computed with.",
+        PASS if given.couch_limits == ours else REFUSE,
+        f"ours {ours}, the couch's {given.couch_limits or 'unknown'}"
+        + (
+            ""
+            if given.couch_limits == ours
+            else ": machine description and couch are of different versions"
+        ),
+        "docs/protocol.md section 6",
+    )
+
+
+def speed(given: ProposalInputs) -> Check:
+    """No axis moves faster than the slow speed: 10 mm/s and 1 deg/s."""
+    ppm = speed_ppm(given.model, given.config)
+    return _answer(
+        "speed",
+        f"No axis moves faster than {given.config.speed_mm_s:g} mm/s or {given.config.speed_deg_s:g} deg/s.",
+        PASS if ppm >= 1 else REFUSE,
+        f"axis speeds scaled to {ppm} ppm of their limits",
+        "slow speed of IEC 60601-2-1 (clinical facts 2.3, to be checked against the text)",
+    )
+
+
+def second_channel(given: ProposalInputs) -> Check:
+    """Both position channels of the couch agree: 0.5 mm and 0.2 deg at the isocentre."""
+    apart = given.model.difference(given.couch.primary, given.couch.secondary)
+    limit_mm, limit_deg = given.config.channels_mm, given.config.channels_deg
+    bad = apart.mm > limit_mm or apart.deg > limit_deg
+    return _answer(
+        "second channel",
+        f"Both position channels agree within {limit_mm} mm and {limit_deg} deg at the isocentre.",
+        REFUSE if bad else PASS,
+        f"{apart.mm:.2f} mm, {apart.deg:.2f} deg apart" + (": call service" if bad else ""),
+        "displayed and actual position diverged (Siemens TxT; R9)",
+        (limit_mm - apart.mm, "mm"),
+    )
+
+
+CHECKS: tuple[Callable[[ProposalInputs], Check], ...] = (
+    identity,
+    patient_position,
+    imaging_stamp,
+    couch_unmoved,
+    image_age,
+    registration_verdict,
+    shift_size,
+    correction_window,
+    level_prompt,
+    planned_position,
+    axis_limits,
+    limits_version,
+    speed,
+    second_channel,
+)
+
+
+def clearance(strip: ClearanceStrip, config: SupervisorConfig) -> Check:
+    """The whole path keeps its distance: warning below 20 mm, no approval below 10 mm."""
+    smallest = strip.minimum_mm
+    outcome = REFUSE if smallest < config.clearance_stop_mm else PASS
+    if outcome is PASS and smallest < config.clearance_warn_mm:
+        outcome = WARN
+    a, b = strip.pair
+    way_on = ": move the patient or the machine and image again" if outcome is REFUSE else ""
+    return _answer(
+        "clearance",
+        f"The whole path keeps {config.clearance_stop_mm:g} mm, and {config.clearance_warn_mm:g} mm without a warning.",
+        outcome,
+        f"at least {smallest:.1f} mm between {a} and {b}, at {strip.at_path_fraction:.0%} of the path{way_on}",
+        "models miss 1 in 20 real collisions (clinical facts section 5): one layer, not the last",
+        (smallest - config.clearance_stop_mm, "mm"),
+    )
+
+
+def what_can_be_done(correction: Correction) -> str:
+    """The ways on when a correction cannot be made whole. Never a clamp."""
+    left = rotation_total_deg(correction)
+    if left < 0.05:
+        return "Set the patient up again."
+    return (
+        "Set the patient up again, or register translation only, which would leave "
+        f"{left:.1f} deg, {leverage_mm(left, 100.0):.1f} mm at 100 mm."
+    )
+
+
+def beyond_tolerance(
+    plan: TreatmentPlan, isocentre: PlannedIsocentre, stands: tuple[float, ...]
+) -> list[str]:
+    """Which of the six table-top numbers are off the planned position by more than the plan's tolerance table."""
+    table, planned = plan.tolerance, isocentre.couch
+    rows = (
+        ("lateral", "mm", stands[0], planned.lateral_mm, table.lateral_mm),
+        ("longitudinal", "mm", stands[1], planned.longitudinal_mm, table.longitudinal_mm),
+        ("vertical", "mm", stands[2], planned.vertical_mm, table.vertical_mm),
+        ("rotation", "deg", stands[3], planned.rotation_deg, table.rotation_deg),
+        ("pitch", "deg", stands[4], planned.pitch_deg, table.pitch_deg),
+        ("roll", "deg", stands[5], planned.roll_deg, table.roll_deg),
+    )
+    found = []
+    for name, unit, value, wanted, tolerance in rows:
+        if wanted is None or tolerance is None or (planned.relative and unit == "mm"):
+            continue
+        off = value - wanted if unit == "mm" else wrap_deg(value - wanted)
+        if abs(off) > tolerance:
+            found.append(
+                f"{name} is {off:+.1f} {unit} off its planned {wanted:.1f} {unit} (tolerance {tolerance:g})"
+            )
+    return found
+
+
+def speed_ppm(model: CouchModel, config: SupervisorConfig) -> int:
+    """How far all axis speeds are scaled down together, so that none is above the slow speed or the machine's cap."""
+    scale = 1.0
+    mm_s, deg_s = model.correction_speed
+    for unit, largest in zip(model.axis_units, model.speed_max, strict=True):
+        allowed = min(config.speed_mm_s, mm_s) if unit == "mm" else min(config.speed_deg_s, deg_s)
+        scale = min(scale, allowed / largest)
+    return int(scale * 1_000_000)

@@ -1,0 +1,188 @@
+"""Everything the supervisor knows between two events, in one place. Only `supervisor.py` writes here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
+
+from igrt_hw.models.plan import PlannedIsocentre, TreatmentPlan
+from igrt_hw.models.proposal import Approval, ImageStamp, Proposal, Verification
+from igrt_hw.models.status import ImageView, LoopState
+from igrt_hw.safety.approvals import OpenChallenge
+from igrt_hw.safety.couch_model import CouchModel
+from igrt_hw.safety.events import (
+    CouchHeard,
+    DeviceName,
+    ImagerHeard,
+    PendantHeard,
+    PlanUploaded,
+    RegistrationDone,
+)
+from igrt_hw.safety.interlocks import Situation
+from igrt_hw.safety.motion_plan import MotionPlan
+from igrt_hw.safety.proposals import Draft
+from igrt_hw.safety.rules import SiteRule, SupervisorConfig
+
+Heard = TypeVar("Heard")
+PendingKind = Literal[
+    "imaging", "registration", "path check", "upload", "execute", "beam gate", "fault reset"
+]
+
+
+@dataclass(slots=True)
+class Device(Generic[Heard]):
+    """One device: what it last said and when, and whether a session with it stands."""
+
+    last: Heard | None = None
+    heard_us: int | None = None
+    up: bool = False
+    session: int = 0
+    limits: str = ""
+    cause: str = "never connected"
+
+    def age_us(self, now_us: int) -> int | None:
+        """Age of what it last said; None without a session or without a word."""
+        if not self.up or self.heard_us is None:
+            return None
+        return now_us - self.heard_us
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """A terminal that said it is there."""
+
+    session_id: str
+    heard_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An effect whose answer is awaited."""
+
+    request: int
+    kind: PendingKind
+    detail: str
+    deadline_us: int
+    actor: str
+
+
+@dataclass(slots=True)
+class Motion:
+    """One upload of one approved plan, and what became of it."""
+
+    plan: MotionPlan
+    digest: str
+    terminal_id: str
+    armed_by: str
+    uploaded: PlanUploaded | None = None
+    executed: bool = False
+    arrived_since_us: int | None = None
+    released_since_us: int | None = None
+
+
+@dataclass(slots=True)
+class Memory:
+    """The state of the loop and all it rests on."""
+
+    config: SupervisorConfig
+    model: CouchModel
+    state: LoopState = LoopState.IDLE
+    state_since_us: int = 0
+    reason: str = ""
+    plan: TreatmentPlan | None = None
+    isocentre: PlannedIsocentre | None = None
+    fraction: int | None = None
+    setup_confirmed: bool = False
+
+    stamp: ImageStamp | None = None
+    images: tuple[ImageView, ...] = ()
+    images_problem: str = ""
+    registration: RegistrationDone | None = None
+
+    candidate: Draft | None = None
+    candidate_problem: str = ""
+    draft: Draft | None = None
+    proposal: Proposal | None = None
+    challenge: OpenChallenge | None = None
+    approvals: tuple[Approval, ...] = ()
+    approval_sessions: tuple[str, ...] = ()
+    wrong: int = 0
+    motion: Motion | None = None
+    executed: frozenset[str] = frozenset()
+    rest_axes: tuple[float, ...] | None = None
+    """Where the couch has to stand while it is at rest: at the images, later at the arrival."""
+    verification: Verification | None = None
+
+    couch: Device[CouchHeard] = field(default_factory=Device)
+    imager: Device[ImagerHeard] = field(default_factory=Device)
+    pendant: Device[PendantHeard] = field(default_factory=Device)
+    terminals: dict[str, Terminal] = field(default_factory=dict)
+    epoch: int | None = None
+    stop_sent_us: int | None = None
+    host_faults: dict[str, str] = field(default_factory=dict)
+    reset_asked: bool = False
+
+    pending: dict[int, Pending] = field(default_factory=dict)
+    permission: bool = False
+
+    @property
+    def rule(self) -> SiteRule:
+        """The rule of the site of the bound plan."""
+        return self.config.rule_for(self.plan.site if self.plan is not None else "general")
+
+    def device(
+        self, name: DeviceName
+    ) -> Device[CouchHeard] | Device[ImagerHeard] | Device[PendantHeard]:
+        """A device by name."""
+        match name:
+            case "couch":
+                return self.couch
+            case "imager":
+                return self.imager
+            case "pendant":
+                return self.pendant
+
+    def pending_of(self, *kinds: PendingKind) -> Pending | None:
+        """The pending request of one of these kinds, if there is one."""
+        return next((p for p in self.pending.values() if p.kind in kinds), None)
+
+    def terminal_age_us(self, now_us: int) -> int | None:
+        """Age of the terminal that counts: the one that armed, else the one heard last."""
+        if self.motion is not None:
+            bound = self.terminals.get(self.motion.terminal_id)
+            return None if bound is None else now_us - bound.heard_us
+        ages = [now_us - t.heard_us for t in self.terminals.values()]
+        return min(ages, default=None)
+
+    def device_faults(self) -> tuple[str, ...]:
+        """What the devices report as latched."""
+        found = []
+        for name, device in (
+            ("couch", self.couch),
+            ("imager", self.imager),
+            ("pendant", self.pendant),
+        ):
+            if device.last is not None:
+                found += [f"{name}: {fault}" for fault in device.last.faults]
+        return tuple(found)
+
+    def situation(self, now_us: int) -> Situation:
+        """What the interlocks judge."""
+        couch = self.couch.last
+        return Situation(
+            config=self.config,
+            couch=couch,
+            imager=self.imager.last,
+            pendant=self.pendant.last,
+            couch_age_us=self.couch.age_us(now_us),
+            imager_age_us=self.imager.age_us(now_us),
+            pendant_age_us=self.pendant.age_us(now_us),
+            terminal_age_us=self.terminal_age_us(now_us),
+            channels=None
+            if couch is None
+            else self.model.difference(couch.primary, couch.secondary),
+            moved=None
+            if couch is None or self.rest_axes is None
+            else self.model.difference(self.rest_axes, couch.primary),
+            faults=self.device_faults() + tuple(self.host_faults.values()),
+        )

@@ -1,0 +1,157 @@
+"""The supervisor's memory as the one status that everybody sees. Old values are marked old, never hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from igrt_hw.models.status import (
+    Activity,
+    CouchView,
+    ImagerView,
+    LinkStatus,
+    PendantView,
+    SupervisorStatus,
+)
+from igrt_hw.safety.interlocks import judge
+from igrt_hw.safety.memory import Memory
+from igrt_hw.safety.supervisor import Supervisor
+from igrt_hw.safety.transitions import NEEDED_NEXT
+
+NEVER_MS = 3_600_000.0  # an age for what is not heard at all; shown as stale in any case
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the shell knows and the supervisor does not: raw numbers of the links, the record's head."""
+
+    links: tuple[LinkStatus, ...] = ()
+    record_entries: int = 0
+    record_head: str = ""
+    activity_detail: str = ""
+    activity_fraction: float | None = None
+
+
+def status(
+    supervisor: Supervisor, now_us: int, around: Surroundings | None = None
+) -> SupervisorStatus:
+    """Everything an operator may see at this instant of the supervisor's clock."""
+    around = around if around is not None else Surroundings()
+    m = supervisor.memory
+    proposal = m.proposal
+    terminal_age = m.terminal_age_us(now_us)
+    return SupervisorStatus(
+        version=supervisor.version,
+        now_us=now_us,
+        now_utc=supervisor.utc(now_us),
+        simulator=m.config.simulator,
+        mode=m.config.mode,
+        machine=m.config.machine,
+        state=m.state,
+        needed_next=NEEDED_NEXT[m.state],
+        reason=m.reason,
+        activity=_activity(m, around),
+        plan=m.plan,
+        isocentre_id=m.isocentre.isocentre_id if m.isocentre is not None else None,
+        fraction=m.fraction,
+        links=around.links,
+        couch=_couch(m, now_us),
+        imager=_imager(m, now_us),
+        pendant=_pendant(m, now_us),
+        interlocks=judge(m.situation(now_us)),
+        alarms=supervisor.alarms.listed(),
+        images=m.images,
+        registration=m.registration.summary if m.registration is not None else None,
+        proposal=proposal,
+        approvals=m.approvals,
+        verification=m.verification,
+        image_age_s=None if m.stamp is None else (now_us - m.stamp.acquired_us) / 1e6,
+        expires_in_s=None
+        if proposal is None
+        else max(0.0, (proposal.content.expires_us - now_us) / 1e6),
+        permission=m.permission,
+        terminal_age_ms=None if terminal_age is None else terminal_age / 1000,
+        record_entries=around.record_entries,
+        record_head=around.record_head,
+    )
+
+
+def _activity(m: Memory, around: Surroundings) -> Activity | None:
+    if not m.pending:
+        return None
+    running = next(iter(m.pending.values()))
+    return Activity(
+        name=running.kind,
+        detail=around.activity_detail or running.detail,
+        fraction=around.activity_fraction,
+    )
+
+
+def _age(heard_us: int | None, up: bool, m: Memory, now_us: int) -> tuple[float, bool]:
+    """Age in milliseconds, and whether it is too old to be called current. Without a session everything is stale."""
+    if heard_us is None:
+        return NEVER_MS, True
+    return (now_us - heard_us) / 1000, not up or now_us - heard_us > m.config.fresh_us
+
+
+def _couch(m: Memory, now_us: int) -> CouchView | None:
+    couch = m.couch.last
+    if couch is None:
+        return None
+    age_ms, stale = _age(m.couch.heard_us, m.couch.up, m, now_us)
+    return CouchView(
+        axis_names=m.model.axis_names,
+        axis_units=m.model.axis_units,
+        primary=couch.primary,
+        secondary=couch.secondary,
+        commanded=couch.commanded,
+        state=couch.state,
+        drive_state=couch.drive_state,
+        stop_cause=couch.stop_cause,
+        enable_held=couch.enable_held,
+        enable_panic=couch.enable_panic,
+        lease_fresh=couch.lease_fresh,
+        brakes_on=couch.brakes_on,
+        referenced=couch.referenced,
+        moving=couch.moving,
+        beam_gate_energised=couch.beam_gate_energised,
+        estop=couch.estop,
+        touch_guard=couch.touch_guard,
+        faults=couch.faults,
+        path_fraction=couch.path_fraction,
+        age_ms=age_ms,
+        stale=stale,
+    )
+
+
+def _imager(m: Memory, now_us: int) -> ImagerView | None:
+    imager = m.imager.last
+    if imager is None:
+        return None
+    age_ms, stale = _age(m.imager.heard_us, m.imager.up, m, now_us)
+    return ImagerView(
+        state=imager.state,
+        gantry_deg=imager.gantry_deg,
+        arms=imager.arms,
+        door_closed=imager.door_closed,
+        prepared=imager.prepared,
+        exposing=imager.exposing,
+        anode_heat_fraction=imager.anode_heat_fraction,
+        dose_area_uGycm2=imager.dose_area_uGycm2,
+        faults=imager.faults,
+        age_ms=age_ms,
+        stale=stale,
+    )
+
+
+def _pendant(m: Memory, now_us: int) -> PendantView | None:
+    pendant = m.pendant.last
+    if pendant is None:
+        return None
+    age_ms, stale = _age(m.pendant.heard_us, m.pendant.up, m, now_us)
+    return PendantView(
+        enable_position=pendant.enable_position,
+        estop=pendant.estop,
+        faults=pendant.faults,
+        age_ms=age_ms,
+        stale=stale,
+    )
