@@ -163,9 +163,9 @@ def correct(raw: Counts, mas: float, calibration: PanelCalibration) -> Corrected
             "the frame is dark: no radiation reached the panel. Check the panel arm, the blades and the exposure"
         )
     starved = transmission < np.exp(-LINE_INTEGRAL_MAX)
-    unusable = (saturated | starved) & good
-    new = _new_defects(transmission, calibration.defects | saturated, calibration, mas)
-    filled = (calibration.defects | new) & ~unusable
+    new = _new_defects(transmission, calibration, mas)
+    unusable = (saturated | starved) & good & ~new
+    filled = calibration.defects | new
     transmission = _fill(np.where(unusable, np.nan, transmission), filled)
     usable = np.isfinite(transmission) & (transmission > 0.0)
     line = np.full(counts.shape, np.nan, dtype=np.float32)
@@ -270,22 +270,19 @@ def _local_median(image: NDArray[np.float32], reach: int = 2) -> NDArray[np.floa
 
 
 def _new_defects(
-    transmission: NDArray[np.float32],
-    known: NDArray[np.bool_],
-    calibration: PanelCalibration,
-    mas: float,
+    transmission: NDArray[np.float32], calibration: PanelCalibration, mas: float
 ) -> NDArray[np.bool_]:
     """Pixels far from all their neighbours: anatomy is never one pixel wide on a panel with blur, a defect is.
 
     The noise of a neighbourhood is taken from the image itself, since the gain in counts per quantum is not
     known here.
     """
-    fill = _fill(transmission, known)
+    fill = _fill(transmission, calibration.defects)
     difference = fill - _local_median(fill)
     local = _box_mean(np.abs(difference), 7) * 1.25
     floor = calibration.dark_noise / float(np.median(calibration.gain) * mas)
     lonely = np.abs(difference) > NEW_DEFECT_SIGMAS * np.maximum(local, floor)
-    return np.asarray(lonely & ~known)
+    return np.asarray(lonely & ~calibration.defects)
 
 
 def _box_mean(image: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
