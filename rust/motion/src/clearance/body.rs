@@ -1,0 +1,209 @@
+//! What is searched: a surface, or the triangulated surface of a convex solid.
+
+use super::hull::Hull;
+use super::mesh::Mesh;
+use super::rigid::{Rigid, V3};
+use super::search::Convex;
+use super::solid::Solid;
+use super::tree::Tree;
+
+/// How far outside the true cylinder a prism that stands for one may be, mm.
+const PRISM_LOOSENESS_MM: f64 = 0.001;
+
+/// Long edges are cut to about this, so that a box of the tree is small where it matters, mm.
+const FACET_MM: f64 = 60.0;
+
+/// A surface with its search tree.
+#[derive(Clone, Debug)]
+pub(crate) struct Body {
+    pub tree: Tree,
+    /// The solid is this much thicker all round than the surface in the tree, mm.
+    pub rounding: f64,
+    /// The surface in the tree may lie this much outside the true one, mm.
+    pub looseness: f64,
+    enclosure: Enclosure,
+}
+
+#[derive(Clone, Debug)]
+enum Enclosure {
+    Mesh(Mesh),
+    Solid(Solid),
+}
+
+impl Body {
+    pub(crate) fn of_mesh(mesh: Mesh) -> Self {
+        let triangles: Vec<[V3; 3]> = (0..mesh.triangle_count())
+            .map(|index| mesh.corners(index))
+            .collect();
+        Self {
+            tree: Tree::build(&triangles),
+            rounding: 0.0,
+            looseness: 0.0,
+            enclosure: Enclosure::Mesh(mesh),
+        }
+    }
+
+    pub(crate) fn of_solid(solid: &Solid) -> Self {
+        let (triangles, rounding, looseness) = match solid {
+            Solid::Cuboid { half } => (cuboid_triangles(half), 0.0, 0.0),
+            Solid::Hull(hull) => (hull.faces().to_vec(), 0.0, 0.0),
+            Solid::Capsule {
+                radius,
+                half_length,
+            } => {
+                let end = V3::new(0.0, 0.0, *half_length);
+                (vec![[-end, end, end]], *radius, 0.0)
+            }
+            Solid::Cylinder {
+                radius,
+                half_length,
+            } => (
+                prism_triangles(*radius, *half_length),
+                0.0,
+                PRISM_LOOSENESS_MM,
+            ),
+        };
+        let tree = Tree::build(&triangles);
+        Self {
+            tree,
+            rounding,
+            looseness,
+            enclosure: Enclosure::Solid(solid.clone()),
+        }
+    }
+
+    pub(crate) fn mesh(&self) -> Option<&Mesh> {
+        match &self.enclosure {
+            Enclosure::Mesh(mesh) => Some(mesh),
+            Enclosure::Solid(_) => None,
+        }
+    }
+
+    /// Whether a convex solid that does not touch the surface lies inside it. `pose` is `solid <- tree origin`.
+    pub(crate) fn encloses(&self, convex: &Convex, pose: &Rigid) -> bool {
+        let back = pose.inverse();
+        let middle = back.point(&convex.solid.centre());
+        if (middle.abs() - self.tree.half).max() > 0.0
+            || convex.solid.least_width() > 2.0 * self.tree.half.min()
+        {
+            return false;
+        }
+        match &self.enclosure {
+            Enclosure::Mesh(mesh) => mesh.encloses(&(middle + self.tree.origin)),
+            Enclosure::Solid(solid) => {
+                solid.signed_distance(&(middle + self.tree.origin)).value < 0.0
+            }
+        }
+    }
+}
+
+/// The six faces of a cuboid, cut into tiles.
+fn cuboid_triangles(half: &V3) -> Vec<[V3; 3]> {
+    let (x, y, z) = (V3::x() * half.x, V3::y() * half.y, V3::z() * half.z);
+    let mut triangles = Vec::new();
+    for (u, v, w) in [(x, y, z), (y, z, x), (z, x, y)] {
+        for side in [1.0, -1.0] {
+            tile(&(w * side), &(u * side), &v, &mut triangles);
+        }
+    }
+    triangles
+}
+
+/// Tiles the parallelogram `middle` +- `u` +- `v`, facing along u x v.
+fn tile(middle: &V3, u: &V3, v: &V3, triangles: &mut Vec<[V3; 3]>) {
+    let count = |side: &V3| ((2.0 * side.norm() / FACET_MM).ceil() as usize).clamp(1, 64);
+    let (columns, rows) = (count(u), count(v));
+    // Fractions of the whole, so that both ends are met exactly and neighbours share their corners.
+    let place = |i: usize, j: usize| {
+        let (a, b) = (
+            2.0 * i as f64 / columns as f64 - 1.0,
+            2.0 * j as f64 / rows as f64 - 1.0,
+        );
+        middle + u * a + v * b
+    };
+    for i in 0..columns {
+        for j in 0..rows {
+            let (p, q, r, s) = (
+                place(i, j),
+                place(i + 1, j),
+                place(i + 1, j + 1),
+                place(i, j + 1),
+            );
+            triangles.extend([[p, q, r], [p, r, s]]);
+        }
+    }
+}
+
+/// A prism that holds the cylinder and lies within `PRISM_LOOSENESS_MM` of it.
+fn prism_triangles(radius: f64, half_length: f64) -> Vec<[V3; 3]> {
+    let sides = ((std::f64::consts::PI / (2.0 * PRISM_LOOSENESS_MM / radius).sqrt()).ceil()
+        as usize)
+        .max(8);
+    let step = 2.0 * std::f64::consts::PI / sides as f64;
+    let outer = radius / (0.5 * step).cos();
+    let top = V3::new(0.0, 0.0, half_length);
+    let rim = |k: usize| {
+        let (sine, cosine) = crate::trig::sin_cos(step * (k % sides) as f64);
+        V3::new(outer * cosine, outer * sine, 0.0)
+    };
+    let mut triangles = Vec::with_capacity(4 * sides);
+    for k in 0..sides {
+        let (a, b) = (rim(k), rim(k + 1));
+        triangles.extend([
+            [a - top, b - top, b + top],
+            [a - top, b + top, a + top],
+            [top, a + top, b + top],
+            [-top, b - top, a - top],
+        ]);
+    }
+    triangles
+}
+
+/// A mesh cut into the convex pieces it is certainly made of: its triangles, in groups that a box encloses.
+#[derive(Clone, Debug)]
+pub(crate) struct Pieces {
+    pub groups: Vec<Group>,
+}
+
+/// Triangles of one leaf and their box, both in the mesh's frame.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub boxed: Convex,
+    /// `mesh <- box`.
+    pub place: Rigid,
+    pub triangles: Vec<Convex>,
+}
+
+impl Pieces {
+    pub(crate) fn of(tree: &Tree) -> Self {
+        let groups = tree.leaves.iter().filter_map(|leaf| {
+            let corners: Vec<[V3; 3]> = leaf
+                .triangle
+                .iter()
+                .take(leaf.used.count_ones() as usize)
+                .filter_map(|index| tree.triangles.get(*index as usize))
+                .map(|t| t.map(|p| p + tree.origin))
+                .collect();
+            let start = (V3::repeat(f64::INFINITY), V3::repeat(f64::NEG_INFINITY));
+            let (low, high) = corners
+                .iter()
+                .flatten()
+                .fold(start, |(l, h), p| (l.inf(p), h.sup(p)));
+            // A flat group still needs a box with a thickness; the distance to it stays a lower bound.
+            let half = (high - low).map(|x| 0.5 * x + 1e-3);
+            let triangles: Vec<Convex> = corners
+                .iter()
+                .filter_map(Hull::of_triangle)
+                .map(|hull| Convex::new(Solid::Hull(hull)))
+                .collect();
+            (!triangles.is_empty()).then(|| Group {
+                boxed: Convex::new(Solid::Cuboid { half }),
+                place: Rigid::slide((low + high) * 0.5),
+                triangles,
+            })
+        });
+        Self {
+            groups: groups.collect(),
+        }
+    }
+}

@@ -1,0 +1,529 @@
+//! The least distance between a surface and a convex solid.
+//!
+//! Single precision steers, double precision answers. A box of the tree is passed over only if a bound, less the proven
+//! rounding allowance of `Query::allowance`, shows that it cannot hold a nearer point than the best one known; what is left is
+//! solved exactly (`triangle.rs`). Two bounds are used:
+//! - of the box: f(p) >= f(c) + g . (p - c) over the box, from the distance f and slope g at its centre c;
+//! - of the witness plane: the same from the nearest point known. It holds for every p, costs no square root, and leaves
+//!   little of a body that is locally convex.
+
+use super::kernel::{AnyKernel, Field, Kernel, TOO_CLOSE};
+#[cfg(target_arch = "x86_64")]
+use super::lanes::{Avx2, Avx512};
+use super::lanes::{Backend, Lanes, Portable};
+use super::rigid::{Rigid, V3};
+use super::solid::Solid;
+use super::tree::{Child, Leaf, Node, Tree};
+use super::triangle::{Nearest, improve};
+
+/// A fast answer is at most this far below the truth, mm.
+pub const FAST_SLACK_MM: f64 = 0.018;
+/// An exact answer is at most this far below the truth (rounding in double precision), mm.
+pub const EXACT_SLACK_MM: f64 = 2e-7;
+
+const FAST_TOLERANCE_MM: f64 = 1e-4;
+const EXACT_TOLERANCE_MM: f64 = 1e-8;
+
+/// Half the distance from 1 to the next single-precision number.
+const UNIT_ROUNDOFF: f64 = 1.0 / 16_777_216.0;
+
+/// No bound at all.
+const NOTHING_KNOWN: f32 = -1e30;
+
+/// A convex solid with its single-precision kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Convex {
+    pub solid: Solid,
+    pub kernel: AnyKernel,
+    pub radius: f64,
+}
+
+impl Convex {
+    pub(crate) fn new(solid: Solid) -> Self {
+        let kernel = AnyKernel::of(&solid);
+        let radius = solid.radius();
+        Self {
+            solid,
+            kernel,
+            radius,
+        }
+    }
+}
+
+/// How a question is to be answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// Only distances below this are of interest, mm.
+    pub below: f64,
+    /// Agree with exact arithmetic to rounding instead of `FAST_SLACK_MM`.
+    pub exact: bool,
+    /// The leaf that held the nearest point of a similar question.
+    pub hint: Option<u32>,
+    pub backend: Backend,
+}
+
+impl Options {
+    pub(crate) fn slack(exact: bool) -> f64 {
+        if exact { EXACT_SLACK_MM } else { FAST_SLACK_MM }
+    }
+}
+
+/// The answer: the least distance lies in `[distance - slack, distance]`, where `distance` is `below` if `leaf` is `None`.
+/// Zero or less means contact.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub distance: f64,
+    /// The nearest point of the surface, in the solid's frame.
+    pub point: V3,
+    /// The direction from the solid's nearest point to it.
+    pub gradient: V3,
+    /// Where it was.
+    pub leaf: Option<u32>,
+}
+
+/// Working memory of a search, kept from one to the next.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scratch {
+    stack: Vec<(f32, Child)>,
+}
+
+/// Least distance from the surface of `tree` to `convex`, where `pose` is `solid <- tree origin`.
+pub(crate) fn search(
+    tree: &Tree,
+    convex: &Convex,
+    pose: &Rigid,
+    options: &Options,
+    scratch: &mut Scratch,
+) -> Found {
+    let mut query = Query::new(tree, convex, pose, options, scratch);
+    match &convex.kernel {
+        AnyKernel::Cuboid(kernel) => query.dispatch(kernel, options),
+        AnyKernel::Cylinder(kernel) => query.dispatch(kernel, options),
+        AnyKernel::Capsule(kernel) => query.dispatch(kernel, options),
+        AnyKernel::Hull(kernel) => query.dispatch(kernel, options),
+    }
+    Found {
+        distance: query.nearest.distance,
+        point: query.nearest.point,
+        gradient: query.nearest.gradient,
+        leaf: query.leaf,
+    }
+}
+
+/// The single-precision motion `solid <- tree origin` and how wrong it can be.
+#[derive(Clone, Copy)]
+pub(crate) struct Motion {
+    pub rotation: [[f32; 3]; 3],
+    pub translation: [f32; 3],
+}
+
+impl Motion {
+    pub(crate) fn of(pose: &Rigid) -> Self {
+        let r = &pose.rotation;
+        let t = &pose.translation;
+        Self {
+            rotation: [
+                [r.m11 as f32, r.m12 as f32, r.m13 as f32],
+                [r.m21 as f32, r.m22 as f32, r.m23 as f32],
+                [r.m31 as f32, r.m32 as f32, r.m33 as f32],
+            ],
+            translation: [t.x as f32, t.y as f32, t.z as f32],
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn move_points<L: Lanes>(&self, [x, y, z]: [L; 3]) -> [L; 3] {
+        let [tx, ty, tz] = self.translation;
+        let row = |[a, b, c]: [f32; 3], t: f32| {
+            L::splat(a).mul_add(
+                x,
+                L::splat(b).mul_add(y, L::splat(c).mul_add(z, L::splat(t))),
+            )
+        };
+        let [r0, r1, r2] = self.rotation;
+        [row(r0, tx), row(r1, ty), row(r2, tz)]
+    }
+
+    /// The sizes of the components of slopes, turned back into the tree's frame.
+    #[inline(always)]
+    pub(crate) fn turned_back_sizes<L: Lanes>(&self, [x, y, z]: [L; 3]) -> [L; 3] {
+        let [[a, b, c], [d, e, f], [g, h, i]] = self.rotation;
+        let column = |p: f32, q: f32, r: f32| {
+            L::splat(p)
+                .mul_add(x, L::splat(q).mul_add(y, L::splat(r).mul(z)))
+                .abs()
+        };
+        [column(a, d, g), column(b, e, h), column(c, f, i)]
+    }
+}
+
+/// A bound on the error of every single-precision bound computed for this surface, solid and pose, mm.
+///
+/// With u the unit roundoff, S the sum of the surface's radius, the translation and the solid's radius, and E the half
+/// diagonal of the largest box:
+/// - stored corners and dimensions: sqrt(3) u S each; moved points: 4u S a coordinate, 7u S in all;
+/// - the distance at a moved point: its dimension differences are within 3u S, the root and sum within 2u S: 6u S;
+/// - the slope: it is, within 8u, the exact slope at a point at most 4u S away (backward error), which costs 4u S + 16u E
+///   over a box; turning it back and summing: 12u E;
+/// - over a leaf the corner differences enter twice: 2 x 9u S; the comparison value itself: u S.
+///
+/// The sum is below 42u S + 28u E. `tests/clearance_rounding.rs` holds the bounds against double precision.
+pub(crate) fn rounding_allowance(tree: &Tree, solid_radius: f64, translation: &V3) -> f64 {
+    let s = tree.radius + translation.norm() + solid_radius;
+    UNIT_ROUNDOFF * (48.0 * s + 32.0 * tree.widest_half_diagonal)
+}
+
+struct Query<'a> {
+    tree: &'a Tree,
+    solid: &'a Solid,
+    pose: &'a Rigid,
+    motion: Motion,
+    /// What a single-precision bound must reach beyond the best distance to pass a box over.
+    margin: f64,
+    allowance: f64,
+    tolerance: f64,
+    nearest: Nearest,
+    leaf: Option<u32>,
+    /// The witness plane n, k in the tree's frame: f(p) >= n . p + k.
+    plane: [f32; 4],
+    scratch: &'a mut Scratch,
+}
+
+impl<'a> Query<'a> {
+    fn new(
+        tree: &'a Tree,
+        convex: &'a Convex,
+        pose: &'a Rigid,
+        options: &Options,
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        let allowance = rounding_allowance(tree, convex.radius, &pose.translation);
+        let tolerance = if options.exact {
+            EXACT_TOLERANCE_MM
+        } else {
+            FAST_TOLERANCE_MM
+        };
+        let usable = if options.exact {
+            0.0
+        } else {
+            FAST_SLACK_MM - 2.0 * FAST_TOLERANCE_MM
+        };
+        Self {
+            tree,
+            solid: &convex.solid,
+            pose,
+            motion: Motion::of(pose),
+            margin: allowance - usable,
+            allowance,
+            tolerance,
+            nearest: Nearest::none(options.below),
+            leaf: None,
+            plane: [0.0, 0.0, 0.0, NOTHING_KNOWN],
+            scratch,
+        }
+    }
+
+    fn dispatch<K: Kernel>(&mut self, kernel: &K, options: &Options) {
+        match options.backend.or_portable() {
+            // SAFETY: `or_portable` names a path only after the processor was found to run it.
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx512 => unsafe { self.run_avx512(kernel, options.hint) },
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx2 => unsafe { self.run_avx2(kernel, options.hint) },
+            _ => self.run::<Portable, K>(kernel, options.hint),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx2,fma")]
+    fn run_avx512<K: Kernel>(&mut self, kernel: &K, hint: Option<u32>) {
+        self.run::<Avx512, K>(kernel, hint);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn run_avx2<K: Kernel>(&mut self, kernel: &K, hint: Option<u32>) {
+        self.run::<Avx2, K>(kernel, hint);
+    }
+
+    /// A bound at or above this cannot lead to a better answer.
+    #[inline(always)]
+    fn cut(&self) -> f32 {
+        (self.nearest.distance + self.margin) as f32
+    }
+
+    #[inline(always)]
+    fn run<L: Lanes, K: Kernel>(&mut self, kernel: &K, hint: Option<u32>) {
+        let tree = self.tree;
+        if let Some(leaf) = hint.and_then(|at| tree.leaves.get(at as usize)) {
+            self.search_leaf::<L, K>(kernel, leaf, hint);
+        }
+        let mut stack = std::mem::take(&mut self.scratch.stack);
+        stack.clear();
+        stack.push((NOTHING_KNOWN, Child::Node(0)));
+        while let Some((bound, child)) = stack.pop() {
+            if self.nearest.distance <= 0.0 {
+                break;
+            }
+            if bound >= self.cut() {
+                continue;
+            }
+            match child {
+                Child::Node(at) => {
+                    if let Some(node) = tree.nodes.get(at as usize) {
+                        self.open_node::<L, K>(kernel, node, &mut stack);
+                    }
+                }
+                Child::Leaf(at) => {
+                    if hint != Some(at)
+                        && let Some(leaf) = tree.leaves.get(at as usize)
+                    {
+                        self.search_leaf::<L, K>(kernel, leaf, Some(at));
+                    }
+                }
+                Child::None => {}
+            }
+        }
+        self.scratch.stack = stack;
+    }
+
+    /// Pushes the children that may hold a better answer, the nearest on top.
+    #[inline(always)]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "lanes come from a 16-bit mask; the stack is walked from its own length"
+    )]
+    fn open_node<L: Lanes, K: Kernel>(
+        &mut self,
+        kernel: &K,
+        node: &Node,
+        stack: &mut Vec<(f32, Child)>,
+    ) {
+        let centre = [
+            L::load(&node.centre[0]),
+            L::load(&node.centre[1]),
+            L::load(&node.centre[2]),
+        ];
+        let half = [
+            L::load(&node.half[0]),
+            L::load(&node.half[1]),
+            L::load(&node.half[2]),
+        ];
+        let cut = L::splat(self.cut());
+        let by_plane = self.plane_over_boxes(centre, half);
+        let mut open = by_plane.lt(cut) & node.used;
+        if open == 0 {
+            return;
+        }
+        let Field { value, slope } = kernel.field(self.motion.move_points(centre));
+        let [hx, hy, hz] = self.motion.turned_back_sizes(slope);
+        let drop = hx.mul_add(half[0], hy.mul_add(half[1], hz.mul(half[2])));
+        let by_slope = value.if_lt(
+            L::splat(TOO_CLOSE),
+            L::splat(NOTHING_KNOWN),
+            value.sub(drop),
+        );
+        let bound = by_plane.max(by_slope);
+        open &= bound.lt(cut);
+        if open == 0 {
+            return;
+        }
+        let bounds = bound.store().0;
+        let base = stack.len();
+        while open != 0 {
+            let lane = open.trailing_zeros() as usize & 15;
+            open &= open - 1;
+            let entry = (bounds[lane], node.child[lane]);
+            let mut at = stack.len();
+            stack.push(entry);
+            while at > base && stack[at - 1].0 < entry.0 {
+                stack[at] = stack[at - 1];
+                at -= 1;
+            }
+            stack[at] = entry;
+        }
+    }
+
+    #[inline(always)]
+    fn plane_over_boxes<L: Lanes>(&self, [x, y, z]: [L; 3], [ex, ey, ez]: [L; 3]) -> L {
+        let [a, b, c, k] = self.plane;
+        let at_centre = L::splat(a).mul_add(
+            x,
+            L::splat(b).mul_add(y, L::splat(c).mul_add(z, L::splat(k))),
+        );
+        let drop =
+            L::splat(a.abs()).mul_add(ex, L::splat(b.abs()).mul_add(ey, L::splat(c.abs()).mul(ez)));
+        at_centre.sub(drop)
+    }
+
+    /// Lanes whose triangle reaches below the cut by the witness plane.
+    #[inline(always)]
+    fn plane_mask<L: Lanes>(&self, corner: &[[L; 3]; 3]) -> u32 {
+        let [a, b, c, k] = self.plane;
+        let height = |[x, y, z]: [L; 3]| {
+            L::splat(a).mul_add(
+                x,
+                L::splat(b).mul_add(y, L::splat(c).mul_add(z, L::splat(k))),
+            )
+        };
+        let [p, q, r] = *corner;
+        height(p)
+            .min(height(q))
+            .min(height(r))
+            .lt(L::splat(self.cut()))
+    }
+
+    #[inline(always)]
+    fn search_leaf<L: Lanes, K: Kernel>(&mut self, kernel: &K, leaf: &Leaf, id: Option<u32>) {
+        let load = |[x, y, z]: &[super::lanes::Block; 3]| [L::load(x), L::load(y), L::load(z)];
+        let [c0, c1, c2] = &leaf.corner;
+        let corner = [load(c0), load(c1), load(c2)];
+        let mut open = self.plane_mask(&corner) & leaf.used;
+        if open == 0 {
+            return;
+        }
+        let [p, q, r] = corner;
+        let moved = [
+            self.motion.move_points(p),
+            self.motion.move_points(q),
+            self.motion.move_points(r),
+        ];
+        let [mp, mq, mr] = moved;
+        let fields = [kernel.field(mp), kernel.field(mq), kernel.field(mr)];
+        let [fp, fq, fr] = &fields;
+        if K::EXACT {
+            let lowest = fp.value.min(fq.value).min(fr.value);
+            let least = lowest.least();
+            // A corner may be the new best: take it in double precision.
+            if f64::from(least) - self.allowance < self.nearest.distance {
+                let lane = (lowest.lt(L::splat(least.next_up())) & leaf.used).trailing_zeros() & 15;
+                if self.offer_corners(leaf, lane, id) {
+                    if self.nearest.distance <= 0.0 {
+                        return;
+                    }
+                    open &= self.plane_mask(&corner);
+                }
+            }
+            if open == 0 {
+                return;
+            }
+        }
+        let bound = corner_bound(&moved, fp, 0)
+            .max(corner_bound(&moved, fq, 1))
+            .max(corner_bound(&moved, fr, 2));
+        open &= bound.lt(L::splat(self.cut()));
+        if open != 0 {
+            self.solve_triangles::<L>(leaf, id, &corner, bound, open);
+        }
+    }
+
+    /// Offers the corners of one triangle in double precision.
+    #[inline(never)]
+    fn offer_corners(&mut self, leaf: &Leaf, lane: u32, id: Option<u32>) -> bool {
+        let Some(corners) = self.corners(leaf, lane) else {
+            return false;
+        };
+        let mut improved = false;
+        for p in &corners {
+            improved |= self.nearest.offer(p, &self.solid.signed_distance(p));
+        }
+        if improved {
+            self.leaf = id;
+            self.set_plane();
+        }
+        improved
+    }
+
+    /// Solves the open triangles exactly, the most promising first.
+    #[inline(always)]
+    #[allow(clippy::indexing_slicing, reason = "lanes come from a 16-bit mask")]
+    fn solve_triangles<L: Lanes>(
+        &mut self,
+        leaf: &Leaf,
+        id: Option<u32>,
+        corner: &[[L; 3]; 3],
+        bound: L,
+        mut open: u32,
+    ) {
+        let bounds = bound.store().0;
+        while open != 0 {
+            let mut lane = open.trailing_zeros() as usize & 15;
+            let mut others = open & (open - 1);
+            while others != 0 {
+                let other = others.trailing_zeros() as usize & 15;
+                others &= others - 1;
+                if bounds[other] < bounds[lane] {
+                    lane = other;
+                }
+            }
+            open &= !(1 << lane);
+            if bounds[lane] >= self.cut() {
+                return;
+            }
+            if self.solve_one(leaf, lane as u32, id) {
+                if self.nearest.distance <= 0.0 {
+                    return;
+                }
+                open &= self.plane_mask(corner);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn solve_one(&mut self, leaf: &Leaf, lane: u32, id: Option<u32>) -> bool {
+        let Some(corners) = self.corners(leaf, lane) else {
+            return false;
+        };
+        let improved = improve(self.solid, &corners, self.tolerance, &mut self.nearest);
+        if improved {
+            self.leaf = id;
+            self.set_plane();
+        }
+        improved
+    }
+
+    #[inline]
+    fn corners(&self, leaf: &Leaf, lane: u32) -> Option<[V3; 3]> {
+        let index = *leaf.triangle.get(lane as usize)?;
+        let corners = self.tree.triangles.get(index as usize)?;
+        Some(corners.map(|p| self.pose.point(&p)))
+    }
+
+    /// The plane that supports the distance at the nearest point, in the tree's frame.
+    #[inline]
+    fn set_plane(&mut self) {
+        let Nearest {
+            distance,
+            point,
+            gradient,
+        } = self.nearest;
+        if distance <= 0.0 {
+            return;
+        }
+        let n = self.pose.rotation.tr_mul(&gradient);
+        let k = distance - gradient.dot(&point) + gradient.dot(&self.pose.translation);
+        self.plane = [n.x as f32, n.y as f32, n.z as f32, k as f32];
+    }
+}
+
+/// A lower bound over each triangle from the distance and slope at corner `at`.
+#[inline(always)]
+fn corner_bound<L: Lanes>(moved: &[[L; 3]; 3], field: &Field<L>, at: usize) -> L {
+    let [p, q, r] = *moved;
+    let (here, one, other) = match at {
+        0 => (p, q, r),
+        1 => (q, r, p),
+        _ => (r, p, q),
+    };
+    let [gx, gy, gz] = field.slope;
+    let gain = |[x, y, z]: [L; 3]| {
+        let [hx, hy, hz] = here;
+        gx.mul_add(x.sub(hx), gy.mul_add(y.sub(hy), gz.mul(z.sub(hz))))
+    };
+    let drop = gain(one).min(gain(other)).min(L::splat(0.0));
+    field.value.if_lt(
+        L::splat(TOO_CLOSE),
+        L::splat(NOTHING_KNOWN),
+        field.value.add(drop),
+    )
+}
