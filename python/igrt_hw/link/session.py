@@ -496,7 +496,7 @@ class Session:
         while (
             self._waiting
             and self.state is SessionState.OPEN
-            and len(self._unanswered) < self._window
+            and self._window_has_room()
             and now_us >= self._busy_until_us
         ):
             command = self._waiting.popleft()
@@ -508,6 +508,12 @@ class Session:
             self._next_seq = self._next_seq % U16 + 1
             self._unanswered[command.seq] = command
             self._transmit(command, now_us)
+
+    def _window_has_room(self) -> bool:
+        """Counted from the oldest unanswered one, so that its answer is still in the device's cache
+        if only the answer was lost."""
+        oldest = next(iter(self._unanswered), self._next_seq)
+        return (self._next_seq - oldest) % U16 < self._window
 
     def _stale(self, command: _Command, now_us: int) -> Refused | None:
         name = command.message.SPEC.name
@@ -713,10 +719,21 @@ class Session:
                 self._learn_round_trip(command, header, now_us)
             if header.seq == self._recovering_seq:
                 self._recovering_seq = 0
-            if self._unanswered:  # the timer of RFC 6298 restarts with each answer
-                oldest = next(iter(self._unanswered.values()))
-                oldest.timer_us = max(oldest.timer_us, now_us)
+            if self._unanswered:
+                self._on_progress(header.seq, now_us)
             self._finish(command, message)
+
+    def _on_progress(self, answered_seq: int, now_us: int) -> None:
+        """An answer came while others are unanswered.
+
+        The device answers in order: if this was not the oldest, the answer to the oldest was lost,
+        and it is asked for again at once. Otherwise the timer restarts (RFC 6298, 5.3).
+        """
+        oldest = next(iter(self._unanswered.values()))
+        oldest.timer_us = max(oldest.timer_us, now_us)
+        if 0 < (answered_seq - oldest.seq) % U16 < self._window and not oldest.was_resent:
+            self._resend(oldest, now_us)
+            self.tally.resent_after_gap += 1
 
     def _learn_round_trip(self, command: _Command, header: Header, now_us: int) -> None:
         sample = now_us - command.sent_us
@@ -842,6 +859,8 @@ class Session:
                 return
             del self._unanswered[header.seq]
             self.tally.refused += 1
+            if self._unanswered:
+                self._on_progress(header.seq, now_us)
             self._finish(command, error)
 
     def _on_gap(self, refused: m.Refused, now_us: int) -> None:
