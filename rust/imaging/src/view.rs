@@ -355,3 +355,144 @@ fn mask_face(rays: &IndexRays, face: &crate::volume::CutFace, shape: Shape, out:
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nalgebra::Matrix4;
+
+    use super::*;
+    use crate::correction::small_motion;
+    use crate::geometry::PanelGeometry;
+
+    const SIZE: [usize; 3] = [72, 64, 56];
+
+    fn volume() -> Volume {
+        let mut mu = Vec::new();
+        for z in 0..SIZE[2] {
+            for y in 0..SIZE[1] {
+                for x in 0..SIZE[0] {
+                    let (x, y, z) = (x as f32 - 35.0, y as f32 - 31.0, z as f32 - 27.0);
+                    let wave =
+                        1.0 + 0.6 * (x * 0.21).sin() * (y * 0.17).cos() * (z * 0.23 + 1.0).sin();
+                    mu.push(0.02 * wave * (-(x * x + 1.4 * y * y + 1.2 * z * z) / 300.0).exp());
+                }
+            }
+        }
+        let affine = Matrix4::new(
+            2.0, 0.0, 0.0, -70.0, //
+            0.0, 0.0, 2.0, -54.0, //
+            0.0, -2.0, 0.0, 62.0, //
+            0.0, 0.0, 0.0, 1.0,
+        );
+        Volume::from_attenuation(mu, SIZE, affine).unwrap()
+    }
+
+    fn view(angle: f64) -> Observed {
+        let projection = PanelGeometry {
+            source_angle_deg: angle,
+            sad_mm: 1000.0,
+            sid_mm: 1500.0,
+            panel_lateral_mm: 6.0,
+            panel_longitudinal_mm: -3.0,
+            panel_rotation_deg: 2.0,
+            panel_pitch_deg: 3.0,
+            panel_roll_deg: -4.0,
+            source_lateral_mm: 0.0,
+            source_longitudinal_mm: 0.0,
+            rows: 80,
+            cols: 96,
+            pixel_pitch_mm: 3.0,
+        }
+        .projection()
+        .unwrap();
+        let shape = Shape { rows: 80, cols: 96 };
+        Observed::new(
+            projection,
+            &vec![0.0; shape.pixels()],
+            &vec![true; shape.pixels()],
+            shape,
+        )
+    }
+
+    /// The smoothed gradients of the model at a pose.
+    fn model(view: &Observed, volume: &Volume, pose: &Isometry3<f64>) -> Gradient {
+        let mut work = Workspace::default();
+        view.system(volume, pose, Isa::best(), &mut work, None)
+            .unwrap();
+        work.model
+    }
+
+    #[test]
+    fn derivatives_follow_finite_differences_for_all_six_motions() {
+        let volume = volume();
+        let pose = Isometry3::new(
+            Vector3::new(3.0, -5.0, 4.0),
+            Vector3::new(0.05, -0.04, 0.06),
+        );
+        for angle in [0.0, 40.0, 90.0] {
+            let view = view(angle);
+            let mut work = Workspace::default();
+            view.system(&volume, &pose, Isa::best(), &mut work, None)
+                .unwrap();
+            for axis in 0..6 {
+                let step = if axis < 3 { 2.0 } else { 2.0 / 80.0 };
+                let xi = Vector6::from_fn(|n, _| if n == axis { step } else { 0.0 });
+                let ahead = model(&view, &volume, &(small_motion(&xi) * pose));
+                let behind = model(&view, &volume, &(small_motion(&-xi) * pose));
+                let (mut same, mut found, mut expected) = (0.0, 0.0, 0.0);
+                for k in 0..view.shape.pixels() {
+                    for (a, (p, m)) in [
+                        (
+                            work.columns[axis].along_cols[k],
+                            (ahead.along_cols[k], behind.along_cols[k]),
+                        ),
+                        (
+                            work.columns[axis].along_rows[k],
+                            (ahead.along_rows[k], behind.along_rows[k]),
+                        ),
+                    ] {
+                        let fd = f64::from(p - m) / (2.0 * step);
+                        same += f64::from(a) * fd;
+                        found += f64::from(a).powi(2);
+                        expected += fd * fd;
+                    }
+                }
+                // Along the beam a shift changes little, and the resampling of the two poses compared shows.
+                let least = if axis == 2 && angle == 0.0 || axis == 0 && angle == 90.0 {
+                    0.85
+                } else {
+                    0.94
+                };
+                let cosine = same / (found * expected).sqrt();
+                let ratio = (found / expected).sqrt();
+                assert!(cosine > least, "axis {axis} at {angle}: cosine {cosine}");
+                assert!(
+                    (0.8..1.15).contains(&ratio),
+                    "axis {axis} at {angle}: ratio {ratio}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn rays_through_cut_tissue_are_not_used() {
+        let (nx, ny, nz) = (40, 40, 40);
+        let mu = vec![0.02f32; nx * ny * nz];
+        let affine = Matrix4::new(
+            3.0, 0.0, 0.0, -58.5, //
+            0.0, 0.0, 3.0, -58.5, //
+            0.0, -3.0, 0.0, 58.5, //
+            0.0, 0.0, 0.0, 1.0,
+        );
+        let volume = Volume::from_attenuation(mu, [nx, ny, nz], affine).unwrap();
+        let mut mask = Vec::new();
+        view(0.0)
+            .mask(&volume, &Isometry3::identity(), &mut mask)
+            .unwrap();
+        // Every face of this block is cut, so every ray through it is lost; those beside it are kept.
+        let p = view(0.0).projection;
+        let (col, row) = p.pixel_of(&nalgebra::Point3::origin()).unwrap();
+        assert!(!mask[row.round() as usize * 96 + col.round() as usize]);
+        assert!(mask[40 * 96 + 3]);
+    }
+}
