@@ -24,7 +24,7 @@ class ServeSettings(Frozen):
         simulator: whether simulated devices are at the far ends; shown on every screen and in the record.
         plan_folders: DICOM folders, one plan each.
         machine: name of a machine of the package, or the path of a machine file.
-        store_url: SQLAlchemy address of users and record.
+        store: folder of record and users.
         host, port: where to listen; port 0 takes a free one.
         tls_certificate, tls_key: PEM files; needed for any address but the loopback.
         demo_users: whether the demo users may sign in.
@@ -38,7 +38,7 @@ class ServeSettings(Frozen):
     simulator: bool
     plan_folders: tuple[Path, ...] = Field(min_length=1)
     machine: str = DEFAULT_MACHINE
-    store_url: str
+    store: Path
     host: str = DEFAULT_HOST
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
     tls_certificate: Path | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -17,6 +18,7 @@ from sqlalchemy import (
     RowMapping,
     String,
     Table,
+    create_engine,
     insert,
     select,
     update,
@@ -203,6 +205,13 @@ class UserStore:
         change = {"failures": failures, "locked_until_utc": locked_until_utc}
         with self._engine.begin() as connection:
             connection.execute(update(_USERS).where(_USERS.c.username == username).values(change))
+
+
+def open_users(store: Path, *, demo_users: bool) -> UserStore:
+    """The users of a store folder; the folder is made, readable by its owner only."""
+    store.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = create_engine(f"sqlite:///{store / 'users.sqlite'}")
+    return UserStore(engine, demo_users=demo_users)
 
 
 def _user(row: RowMapping) -> User:

@@ -1,0 +1,198 @@
+"""From settings to a service that may run: everything is checked first, or the start is refused with the reason."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pydicom.uid import generate_uid
+
+from igrt_hw import __version__
+from igrt_hw.devices.clp import line_settings
+from igrt_hw.devices.couch import ClpCouch
+from igrt_hw.devices.errors import DeviceError
+from igrt_hw.devices.imager import ClpImager
+from igrt_hw.devices.pendant import ClpPendant
+from igrt_hw.devices.plan import AxisKind, AxisLimits, CouchLimits
+from igrt_hw.geometry import GoldenVectorError, check_golden_vectors
+from igrt_hw.guidance.plan import load_plan
+from igrt_hw.guidance.refusal import InputRefused
+from igrt_hw.link.errors import LinkError
+from igrt_hw.link.frame import DeviceKind
+from igrt_hw.link.runner import monotonic_us
+from igrt_hw.link.transport import PortSettings
+from igrt_hw.machine import Machine, MachineError, load_machine
+from igrt_hw.models.record import RecordEntry
+from igrt_hw.records import Finding, RecordStore, RecordStoreError, recovery
+from igrt_hw.safety.machine_couch import MachineCouch
+from igrt_hw.safety.rules import SITE_RULES, SupervisorConfig, demonstration_rules
+from igrt_hw.safety.supervisor import Supervisor
+from igrt_hw.server.clearing import RoomChecker
+from igrt_hw.server.errors import JobError, StartRefusedError
+from igrt_hw.server.imaging import CouchHistory, ImageTaker, Technique
+from igrt_hw.server.placement import Placement
+from igrt_hw.server.registering import PreparedPlan
+from igrt_hw.server.service import Parts, Service
+from igrt_hw.server.settings import ServeSettings
+from igrt_hw.server.users import UserError, UserStore, open_users
+
+logger = logging.getLogger(__name__)
+
+CONNECT_S = 10.0
+RECORD_FILE = "record.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What `igrt serve` runs."""
+
+    service: Service
+    users: UserStore
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+
+
+def build(settings: ServeSettings) -> Built:
+    """Read and check everything, open the lines. Raises `StartRefusedError` with one sentence."""
+    try:
+        checked = check_golden_vectors()
+        machine = load_machine(settings.machine)
+        plans = _plans(settings)
+        users = open_users(settings.store, demo_users=settings.demo_users)
+        record = RecordStore(settings.store / RECORD_FILE)
+    except (
+        GoldenVectorError,
+        MachineError,
+        InputRefused,
+        JobError,
+        UserError,
+        RecordStoreError,
+    ) as e:
+        raise StartRefusedError(str(e)) from e
+    broken = record.verify()
+    if broken is not None:
+        raise StartRefusedError(
+            f"the record does not verify (entry {broken.sequence}: {broken.sentence}); keep {settings.store} for "
+            "whoever looks into it, and start with another --store"
+        )
+    notes = (
+        f"{checked} golden vectors agree",
+        f"machine {machine.name}, description {machine.description_hash[:16]}",
+        f"{len(plans)} plan(s) read",
+    )
+    service = _service(settings, machine, plans, record)
+    return Built(service, users, _findings(record), notes)
+
+
+def _plans(settings: ServeSettings) -> dict[str, PreparedPlan]:
+    plans: dict[str, PreparedPlan] = {}
+    for folder in settings.plan_folders:
+        loaded = load_plan(folder)
+        for isocentre in loaded.plan.isocentres:
+            Placement.of(
+                loaded, isocentre.isocentre_id
+            )  # a plan that cannot be placed is refused now
+        plans[loaded.plan.plan_uid] = PreparedPlan.of(loaded)
+    return plans
+
+
+def _findings(record: RecordStore) -> tuple[Finding, ...]:
+    """What the last run left open: the entries after the last start or end of a service."""
+    marks = record.of_kind("service")
+    after = marks[-1].sequence if marks else 0
+    entries: list[RecordEntry] = []
+    while page := record.read(after):
+        entries += page
+        after = page[-1].sequence
+    return recovery(entries)
+
+
+def _service(
+    settings: ServeSettings, machine: Machine, plans: dict[str, PreparedPlan], record: RecordStore
+) -> Service:
+    clock_us = monotonic_us
+    origin = datetime.now(UTC) - timedelta(microseconds=clock_us())
+    couch_model = MachineCouch(machine)
+    supervisor = Supervisor(
+        SupervisorConfig(
+            machine=machine.name,
+            software_version=__version__,
+            simulator=settings.simulator,
+            site_rules=demonstration_rules() if settings.demo_users else SITE_RULES,
+        ),
+        couch_model,
+        draw=secrets.randbelow,
+        utc_origin=origin,
+    )
+    couch, imager, pendant = _devices(settings, machine)
+    history = CouchHistory()
+    return Service(
+        Parts(
+            supervisor=supervisor,
+            couch=couch,
+            imager=imager,
+            pendant=pendant,
+            history=history,
+            taker=ImageTaker(
+                imager,
+                history,
+                Technique(),
+                clock_us=clock_us,
+                utc=supervisor.utc,
+                new_uid=_new_uid,
+            ),
+            checker=RoomChecker(machine, plans),
+            record=record,
+            record_path=settings.store / RECORD_FILE,
+            machine=machine,
+            plans=plans,
+            simulator=settings.simulator,
+            clock_us=clock_us,
+        )
+    )
+
+
+def _new_uid() -> str:
+    return str(generate_uid())
+
+
+def _devices(settings: ServeSettings, machine: Machine) -> tuple[ClpCouch, ClpImager, ClpPendant]:
+    """Drivers with open lines. The couch must have exactly the limits of the machine description."""
+
+    def port(name: str) -> PortSettings:
+        return PortSettings(name, baud=settings.baud)
+
+    offset = machine.description.imaging.kv_source_offset_deg
+    couch = ClpCouch(
+        line_settings(port(settings.couch_port), DeviceKind.COUCH), expected_limits(machine)
+    )
+    imager = ClpImager(line_settings(port(settings.imager_port), DeviceKind.IMAGER), offset)
+    pendant = ClpPendant(line_settings(port(settings.pendant_port), DeviceKind.PENDANT))
+    for name, device in (("couch", couch), ("imager", imager), ("pendant", pendant)):
+        _connect(name, device.connect)
+    return couch, imager, pendant
+
+
+def _connect(name: str, connect: Callable[[float], None]) -> None:
+    try:
+        connect(CONNECT_S)
+    except (DeviceError, LinkError) as error:
+        raise StartRefusedError(f"the {name} cannot be used: {error}") from error
+
+
+def expected_limits(machine: Machine) -> CouchLimits:
+    """The axis table that the couch must have, from the machine description."""
+    return CouchLimits(
+        tuple(
+            AxisLimits.of(
+                axis.name,
+                AxisKind.LINEAR if axis.unit == "mm" else AxisKind.ROTARY,
+                *axis.range,
+                *axis.drive,
+            )
+            for axis in machine.description.axis
+        )
+    )

@@ -1,0 +1,252 @@
+"""Taking the kV pair: technique, calibration, exposures, correction, and the couch's pose frozen with them.
+
+Blocks; runs in a worker thread. The supervisor keeps the imager's lease alive meanwhile; without it arms and
+gantry stop.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from igrt_hw._core import PanelGeometry
+from igrt_hw.devices.frames import RawFrame, View
+from igrt_hw.devices.imager import ClpImager
+from igrt_hw.guidance.panel import (
+    CorrectedImage,
+    PanelCalibration,
+    calibrate,
+    correct,
+    field_region,
+)
+from igrt_hw.models.base import Frozen
+from igrt_hw.models.plan import PlannedField
+from igrt_hw.models.proposal import ImageStamp
+from igrt_hw.models.status import ImageView
+from igrt_hw.models.telemetry import CouchFlag, CouchTelemetry
+from igrt_hw.server.errors import JobError
+
+Progress = Callable[[str, float], None]
+Purpose = Literal["setup", "verification"]
+
+DARK_FRAMES = 2  # two, so that unstable pixels show
+CALIBRATION_US_MAX = 30 * 60 * 1_000_000  # the offset of a panel drifts with its temperature
+COUCH_SAMPLES_MAX = 6000  # five minutes at 20 Hz
+AROUND_EXPOSURE_US = 150_000  # telemetry comes every 50 ms: three samples before and after
+STILL_MM = 0.1  # encoder noise stays far below, a couch that creeps does not
+STILL_DEG = 0.05
+
+
+class Technique(Frozen):
+    """How a pair is exposed."""
+
+    kvp: float = 110.0
+    mas: float = 3.0
+    binning: int = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredImage:
+    """A corrected image with its geometry. `line_integrals` (rows, cols) float32, NaN where nothing is."""
+
+    view: ImageView
+    line_integrals: NDArray[np.float32]
+    region: NDArray[np.bool_]
+    geometry: PanelGeometry
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AcquiredPair:
+    """The images, and where the couch stood in that instant."""
+
+    stamp: ImageStamp
+    images: tuple[StoredImage, ...]
+
+
+class CouchHistory:
+    """What the couch said lately; written by the thread of the line, read by the imaging job."""
+
+    def __init__(self) -> None:
+        self._samples: deque[CouchTelemetry] = deque(maxlen=COUCH_SAMPLES_MAX)
+
+    def hear(self, told: CouchTelemetry) -> None:
+        """Keep a sample."""
+        self._samples.append(told)
+
+    def between(self, first_us: int, last_us: int) -> tuple[CouchTelemetry, ...]:
+        """Samples received in a span, oldest first."""
+        kept = self._samples.copy()  # one atomic call; the line goes on appending
+        return tuple(told for told in kept if first_us <= told.received_us <= last_us)
+
+
+class ImageTaker:
+    """The imager with its calibration."""
+
+    def __init__(
+        self,
+        imager: ClpImager,
+        history: CouchHistory,
+        technique: Technique,
+        *,
+        clock_us: Callable[[], int],
+        utc: Callable[[int], str],
+        new_uid: Callable[[], str],
+    ) -> None:
+        self._imager = imager
+        self._history = history
+        self._technique = technique
+        self._clock_us = clock_us
+        self._utc = utc
+        self._new_uid = new_uid
+        self._calibration: PanelCalibration | None = None
+        self._calibrated_us = 0
+
+    def take(
+        self,
+        fields: Sequence[PlannedField],
+        purpose: Purpose,
+        cancel: threading.Event,
+        progress: Progress,
+    ) -> AcquiredPair:
+        """Take one image per field and park the arms again. Raises `JobError` and the errors of the driver."""
+        if len(fields) != 2:
+            raise JobError(f"a pair has two setup fields; the plan has {len(fields)}")
+        views = [self._view(field) for field in fields]
+        try:
+            calibration = self._calibrate(views[0], cancel, progress)
+            frames = []
+            for number, view in enumerate(views):
+                frames.append(
+                    self._imager.acquire(view, cancel, _part(progress, number, len(views)))
+                )
+            progress("parking the arms", 0.9)
+            self._imager.prepare(False).result(5.0)
+            self._imager.park_arms(cancel)
+        except Exception:
+            self._calibration = None  # whatever went wrong, the next pair begins from the panel up
+            raise
+        progress("correcting the images", 0.97)
+        images = tuple(
+            self._stored(frame, field, purpose, correct(frame.counts, frame.mas, calibration))
+            for frame, field in zip(frames, fields, strict=True)
+        )
+        return AcquiredPair(self._stamp(frames, images), images)
+
+    def _view(self, field: PlannedField) -> View:
+        return View(
+            source_angle_deg=field.angle_deg,
+            kvp=self._technique.kvp,
+            mas=self._technique.mas,
+            binning=self._technique.binning,
+            field_mm=field.half_field_mm,
+        )
+
+    def _calibrate(
+        self, view: View, cancel: threading.Event, progress: Progress
+    ) -> PanelCalibration:
+        now_us = self._clock_us()
+        known = self._calibration
+        if known is not None and now_us - self._calibrated_us < CALIBRATION_US_MAX:
+            return known
+        progress("dark frames and flood of the panel", 0.02)
+        self._imager.technique(view).result(5.0)
+        self._imager.extend_arms(cancel)
+        flood, flood_offset = self._imager.stored_flood()
+        darks = self._imager.dark_frames(DARK_FRAMES, cancel)
+        calibration = calibrate(
+            flood.counts, flood_offset.counts, flood.mas, [dark.counts for dark in darks]
+        )
+        self._calibration, self._calibrated_us = calibration, now_us
+        return calibration
+
+    def _stored(
+        self, frame: RawFrame, field: PlannedField, purpose: Purpose, image: CorrectedImage
+    ) -> StoredImage:
+        rows, cols = image.line_integrals.shape
+        acquired_us = _known(frame.begin_us)
+        return StoredImage(
+            view=ImageView(
+                image_uid=self._new_uid(),
+                purpose=purpose,
+                source_angle_deg=frame.source_angle_deg,
+                acquired_utc=self._utc(acquired_us),
+                rows=rows,
+                cols=cols,
+                pitch_mm=frame.pitch_mm,
+                kvp=frame.kvp,
+                mas=frame.mas,
+                dose_area_uGycm2=frame.dose_area_uGycm2,
+            ),
+            line_integrals=image.line_integrals,
+            region=image.usable
+            & field_region(
+                (rows, cols),
+                frame.pitch_mm,
+                sad_mm=frame.sad_mm,
+                sid_mm=frame.sid_mm,
+                field_mm=field.half_field_mm,
+            ),
+            geometry=PanelGeometry(
+                source_angle_deg=frame.source_angle_deg,
+                sad_mm=frame.sad_mm,
+                sid_mm=frame.sid_mm,
+                rows=rows,
+                cols=cols,
+                pixel_pitch_mm=frame.pitch_mm,
+            ),
+            notes=image.notes,
+        )
+
+    def _stamp(self, frames: Sequence[RawFrame], images: Sequence[StoredImage]) -> ImageStamp:
+        """Where the couch stood while the frames were exposed, by its own encoders; it must not have moved."""
+        samples: list[CouchTelemetry] = []
+        for frame in frames:
+            begin_us, end_us = _known(frame.begin_us), _known(frame.end_us)
+            around = self._history.between(
+                begin_us - AROUND_EXPOSURE_US, end_us + AROUND_EXPOSURE_US
+            )
+            if not around:
+                raise JobError(
+                    f"the couch was not heard while frame {frame.frame} was exposed: "
+                    "its pose is not known, acquire the images again"
+                )
+            samples += around
+        axes = np.array([told.primary for told in samples])
+        spread = np.ptp(axes, axis=0)
+        for value, unit in zip(spread, samples[0].axis_units, strict=True):
+            if value > (STILL_MM if unit == "mm" else STILL_DEG):
+                raise JobError(
+                    f"the couch moved by {value:.2f} {unit} between the exposures: acquire the images again"
+                )
+        acquired_us = min(_known(frame.begin_us) for frame in frames)
+        return ImageStamp(
+            image_uids=tuple(image.view.image_uid for image in images),
+            acquired_us=acquired_us,
+            acquired_utc=self._utc(acquired_us),
+            couch_axes=tuple(float(value) for value in np.median(axes, axis=0)),
+            brakes_on=all(CouchFlag.BRAKES_ON in told.flags for told in samples),
+        )
+
+
+def _known(at_us: int | None) -> int:
+    if at_us is None:
+        raise JobError(
+            "the imager's clock is not known yet, so that the exposure cannot be dated: acquire the images again"
+        )
+    return at_us
+
+
+def _part(progress: Progress, number: int, count: int) -> Progress:
+    """Progress of one exposure as a part of the whole pair."""
+
+    def tell(text: str, part: float) -> None:
+        progress(f"image {number + 1} of {count}: {text}", 0.1 + 0.8 * (number + part) / count)
+
+    return tell

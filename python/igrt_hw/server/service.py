@@ -1,0 +1,641 @@
+"""The shell round the supervisor: what is heard goes in, effects come out and are carried out in order.
+
+Everything that touches the supervisor happens on one event loop, so that it sees one event at a time. Lines have
+their own threads and hand over with `call_soon_threadsafe`; long jobs run in a pool and hand over the same way.
+STOP waits for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from igrt_hw.devices.couch import ClpCouch
+from igrt_hw.devices.imager import ClpImager
+from igrt_hw.devices.pendant import ClpPendant
+from igrt_hw.devices.plan import MotionPlan as LineMotionPlan
+from igrt_hw.devices.plan import PlanReceipt
+from igrt_hw.guidance.registration import RegistrationResult
+from igrt_hw.link.errors import LinkLost
+from igrt_hw.link.runner import Line as SerialLine
+from igrt_hw.link.runner import LineEvent
+from igrt_hw.link.session import Lost, Opened
+from igrt_hw.machine import Machine
+from igrt_hw.models.commands import Command, CommandResult, OpenPatient
+from igrt_hw.models.plan import TreatmentPlan
+from igrt_hw.models.proposal import ClearanceStrip
+from igrt_hw.models.record import RecordEntry
+from igrt_hw.models.status import LinkStatus, SupervisorStatus
+from igrt_hw.models.telemetry import (
+    CouchTelemetry,
+    ImagerTelemetry,
+    LinkHealth,
+    PendantTelemetry,
+    flag_words,
+)
+from igrt_hw.models.users import ChainVerdict
+from igrt_hw.records.store import Line, RecordStore
+from igrt_hw.safety import effects as fx
+from igrt_hw.safety import events as ev
+from igrt_hw.safety.motion_plan import MotionPlan
+from igrt_hw.safety.status_view import Surroundings
+from igrt_hw.safety.status_view import status as status_of
+from igrt_hw.safety.supervisor import Supervisor
+from igrt_hw.server.errors import JobError
+from igrt_hw.server.hearing import (
+    couch_faults,
+    couch_heard,
+    imager_faults,
+    imager_heard,
+    pendant_heard,
+)
+from igrt_hw.server.imaging import (
+    AcquiredPair,
+    CouchHistory,
+    ImageTaker,
+    Progress,
+    StoredImage,
+)
+from igrt_hw.server.pictures import Picture, scaled
+from igrt_hw.server.registering import PreparedPlan, drr_of, register_pair
+from igrt_hw.server.sessions import UserSession
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.05
+LATE_US = (
+    250_000  # a tick this late is told in the record: permission was paused by this program itself
+)
+STATUS_AGE_US_MAX = 40_000
+VERIFY_TRIES = 3
+WORKERS = 3
+AXES_ON_LINE = 6
+
+T = TypeVar("T")
+
+
+class PathChecker(Protocol):
+    """Clearance of a straight line in axis space, certified."""
+
+    def check(
+        self,
+        start_axes: tuple[float, ...],
+        target_axes: tuple[float, ...],
+        plan: TreatmentPlan,
+        isocentre_id: str,
+        warn_mm: float,
+        stop_mm: float,
+    ) -> ClearanceStrip:
+        """The strip of a path; raises `JobError` when it cannot be checked. Blocks."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the service is made of."""
+
+    supervisor: Supervisor
+    couch: ClpCouch
+    imager: ClpImager
+    pendant: ClpPendant
+    history: CouchHistory
+    taker: ImageTaker
+    checker: PathChecker
+    record: RecordStore
+    record_path: Path
+    machine: Machine
+    plans: dict[str, PreparedPlan]
+    simulator: bool
+    clock_us: Callable[[], int]
+
+
+@dataclass(slots=True)
+class _Activity:
+    """Last line of progress of the job that runs; written by its thread."""
+
+    detail: str = ""
+    fraction: float | None = None
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """Images of the bound patient, and what the last registration made of them."""
+
+    images: dict[str, StoredImage] = field(default_factory=dict)
+    plan_uid: str = ""
+    isocentre_id: str = ""
+    couch_axes: tuple[float, ...] = ()
+    registered: RegistrationResult | None = None
+    registered_uids: tuple[str, ...] = ()
+
+
+class Service:
+    """One treatment room. `await start()` inside an event loop; `await close()` at the end."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._supervisor = parts.supervisor
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="job")
+        self._cancel = threading.Event()
+        self._activity = _Activity()
+        self._shelf = _Shelf()
+        self._receipts: dict[int, PlanReceipt] = {}
+        self._broken = ""
+        self._ticked_us = 0
+        self._status_cache: tuple[int, str] = (-STATUS_AGE_US_MAX, "")
+
+    # ---- life ------------------------------------------------------------------------------------------------------
+
+    @property
+    def simulator(self) -> bool:
+        """Whether the devices are simulated."""
+        return self._parts.simulator
+
+    async def start(self) -> None:
+        """Begin to hear the devices and to tick. The lines must have been started before."""
+        self._loop = asyncio.get_running_loop()
+        parts = self._parts
+        parts.couch.on_telemetry(self._couch_told)
+        parts.imager.on_telemetry(self._imager_told)
+        parts.pendant.on_telemetry(self._pendant_told)
+        self._listen("couch", parts.couch.line)
+        self._listen("imager", parts.imager.line)
+        self._listen("pendant", parts.pendant.line)
+        self._ticked_us = parts.clock_us()
+        self._ticker = asyncio.create_task(self._tick_for_ever(), name="supervisor tick")
+
+    def _listen(self, name: ev.DeviceName, line: SerialLine) -> None:
+        line.on_event(lambda item: self._line_told(name, item))
+        identity = line.identity
+        if identity is not None:
+            self._feed(ev.LinkUp(name, identity.session, identity.limits.hex()))
+
+    async def close(self) -> None:
+        """Stop whatever moves, end jobs, close the lines. The lease ends with them."""
+        self._cancel.set()
+        if self._ticker is not None:
+            self._ticker.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._ticker
+        self._carry_out_stop("the service is ending")
+        self.note("service", "service", "the service is ending", {})
+        await asyncio.to_thread(self._close_lines)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _close_lines(self) -> None:
+        for device in (self._parts.couch, self._parts.imager, self._parts.pendant):
+            device.close()
+
+    # ---- in --------------------------------------------------------------------------------------------------------
+
+    def _soon(self, call: Callable[[], object]) -> None:
+        """From any thread: run on the event loop. After the end of the loop nothing is heard any more."""
+        if self._loop is not None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(call)
+
+    def _couch_told(self, told: CouchTelemetry) -> None:
+        self._parts.history.hear(told)
+        event = couch_heard(told)
+        self._soon(lambda: self._feed(event, told.received_us))
+
+    def _imager_told(self, told: ImagerTelemetry) -> None:
+        event = imager_heard(told)
+        self._soon(lambda: self._feed(event, told.received_us))
+
+    def _pendant_told(self, told: PendantTelemetry) -> None:
+        event = pendant_heard(told)
+        self._soon(lambda: self._feed(event, told.received_us))
+
+    def _line_told(self, name: ev.DeviceName, item: LineEvent) -> None:
+        match item.event:
+            case Opened(identity=identity):
+                up = ev.LinkUp(name, identity.session, identity.limits.hex())
+                self._soon(lambda: self._feed(up, item.at_us))
+            case Lost(error=error):
+                lost = ev.LinkLost(name, str(error).removeprefix("link lost: "))
+                self._soon(lambda: self._feed(lost, item.at_us))
+            case _:
+                pass
+
+    def _feed(self, event: ev.Event, at_us: int | None = None) -> None:
+        """Give the supervisor one event and carry out what it asks for."""
+        now_us = self._parts.clock_us() if at_us is None else at_us
+        self._perform(self._supervisor.handle(event, now_us))
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            now_us = self._parts.clock_us()
+            late_us = now_us - self._ticked_us - round(TICK_S * 1e6)
+            self._ticked_us = now_us
+            self._perform(self._supervisor.tick(now_us))
+            if late_us > LATE_US:
+                self.note("late", "service", f"this program was {late_us / 1000:.0f} ms late", {})
+            await asyncio.sleep(TICK_S)
+
+    # ---- out -------------------------------------------------------------------------------------------------------
+
+    def _perform(self, effects: Sequence[fx.Effect]) -> fx.Answer | None:
+        """Carry effects out in order; the answer to a command, if there was one."""
+        answer: fx.Answer | None = None
+        lines: list[Line] = []
+        for effect in effects:
+            if isinstance(effect, fx.Record):
+                lines.append(self._line(effect.kind, effect.actor, effect.text, effect.data))
+                continue
+            if isinstance(effect, fx.StopAll):
+                self._carry_out_stop(effect.reason)
+                continue
+            # What is recorded is on the disk before what follows it is done; STOP alone does not wait for the disk.
+            self._write(lines)
+            lines = []
+            if isinstance(effect, fx.Answer):
+                answer = effect
+            elif not self._broken:
+                # Without a record nothing may happen but STOP; permission ends because it is not renewed.
+                self._carry_out(effect)
+        self._write(lines)
+        return answer
+
+    def _carry_out(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.RefreshPermission(device="couch"):
+                self._parts.couch.refresh_permission(effect.until_us)
+            case fx.RefreshPermission():
+                self._parts.imager.refresh_permission(effect.until_us)
+            case fx.AcquireImages():
+                self._acquire(effect)
+            case fx.RegisterImages():
+                self._register(effect)
+            case fx.CheckPath():
+                self._check_path(effect)
+            case fx.UploadPlan():
+                self._upload(effect)
+            case fx.Execute():
+                self._execute(effect)
+            case fx.VoidPlan():
+                self._parts.couch.void_plan().add_done_callback(_log_failure("PLAN_VOID"))
+            case fx.SetBeamGate():
+                self._set_gate(effect)
+            case fx.ResetFaults():
+                self._reset_faults(effect)
+            case _:
+                raise AssertionError(f"no hand for {effect!r}")
+
+    def _carry_out_stop(self, reason: str) -> None:
+        """STOP to every device at once; running jobs are given up."""
+        self._cancel.set()
+        self._cancel = threading.Event()
+        logger.warning("STOP: %s", reason)
+        for device in (self._parts.couch, self._parts.imager, self._parts.pendant):
+            device.stop(1).add_done_callback(_log_failure("STOP"))
+
+    def note(self, kind: str, actor: str, text: str, data: dict[str, object]) -> None:
+        """Append to the record what happened outside the supervisor."""
+        self._write([self._line(kind, actor, text, data)])
+
+    def _line(self, kind: str, actor: str, text: str, data: dict[str, object]) -> Line:
+        now_us = self._parts.clock_us()
+        return Line(kind, actor, text, now_us, self._supervisor.utc(now_us), data)
+
+    def _write(self, lines: Sequence[Line]) -> None:
+        """Append durably. If that fails, everything stops: what is not recorded must not happen."""
+        if not lines:
+            return
+        try:
+            self._parts.record.append_all(lines)
+        except Exception as error:
+            if not self._broken:
+                self._broken = f"the record cannot be written: {error}"
+                logger.critical("%s; stopped", self._broken)
+                self._carry_out_stop(self._broken)
+
+    # ---- jobs ------------------------------------------------------------------------------------------------------
+
+    def _job(
+        self, request: int, what: str, work: Callable[[Progress], T], done: Callable[[T], ev.Event]
+    ) -> None:
+        """Run `work` in the pool; feed what `done` makes of its result, or why it failed."""
+        self._activity = activity = _Activity(detail=what)
+
+        def tell(text: str, fraction: float) -> None:
+            activity.detail, activity.fraction = text, fraction
+
+        def finished(future: Future[T]) -> None:
+            self._soon(lambda: self._feed(_outcome(request, future, done)))
+
+        self._pool.submit(work, tell).add_done_callback(finished)
+
+    def _acquire(self, effect: fx.AcquireImages) -> None:
+        cancel, taker = self._cancel, self._parts.taker
+
+        def done(pair: AcquiredPair) -> ev.Event:
+            self._shelf.images |= {image.view.image_uid: image for image in pair.images}
+            self._shelf.couch_axes = pair.stamp.couch_axes
+            for image in pair.images:
+                for text in image.notes:
+                    self.note("image note", "guidance", text, {"image_uid": image.view.image_uid})
+            return ev.ImagesAcquired(
+                effect.request, pair.stamp, tuple(image.view for image in pair.images)
+            )
+
+        self._job(
+            effect.request,
+            "imaging",
+            lambda tell: taker.take(effect.fields, effect.purpose, cancel, tell),
+            done,
+        )
+
+    def _register(self, effect: fx.RegisterImages) -> None:
+        plan = self._parts.plans[effect.plan_uid]
+        couch = self._parts.machine.couch()
+        missing = [uid for uid in effect.image_uids if uid not in self._shelf.images]
+        images = [self._shelf.images[uid] for uid in effect.image_uids if uid not in missing]
+
+        def work(_: Progress) -> RegistrationResult:
+            if missing:
+                raise JobError("the images are not here any more: acquire them again")
+            return register_pair(
+                plan,
+                effect.isocentre_id,
+                images,
+                couch,
+                effect.couch_axes,
+                translation_only=effect.translation_only,
+            )
+
+        def done(result: RegistrationResult) -> ev.Event:
+            shelf = self._shelf
+            shelf.registered, shelf.registered_uids = result, effect.image_uids
+            shelf.plan_uid, shelf.isocentre_id = effect.plan_uid, effect.isocentre_id
+            return ev.RegistrationDone(
+                request=effect.request,
+                summary=result.summary(),
+                image_uids=effect.image_uids,
+                plan_uid=effect.plan_uid,
+                frame_of_reference_uid=plan.patient.frame_of_reference_uid,
+                isocentre_id=effect.isocentre_id,
+            )
+
+        self._job(effect.request, "comparing the pair with the CT", work, done)
+
+    def _check_path(self, effect: fx.CheckPath) -> None:
+        bound, isocentre = self._supervisor.memory.plan, self._supervisor.memory.isocentre
+
+        def work(_: Progress) -> ClearanceStrip:
+            if bound is None or isocentre is None:
+                raise JobError("no patient is bound")
+            return self._parts.checker.check(
+                effect.start_axes,
+                effect.target_axes,
+                bound,
+                isocentre.isocentre_id,
+                effect.warn_mm,
+                effect.stop_mm,
+            )
+
+        self._job(
+            effect.request,
+            "certifying the clearance of the whole path",
+            work,
+            lambda strip: ev.PathChecked(effect.request, strip),
+        )
+
+    # ---- the couch -------------------------------------------------------------------------------------------------
+
+    def _when_answered(
+        self, request: int, future: Future[T], done: Callable[[T], ev.Event]
+    ) -> None:
+        future.add_done_callback(
+            lambda answered: self._soon(lambda: self._feed(_outcome(request, answered, done)))
+        )
+
+    def _upload(self, effect: fx.UploadPlan) -> None:
+        def done(receipt: PlanReceipt) -> ev.Event:
+            self._receipts = {receipt.nonce: receipt}
+            return ev.PlanUploaded(
+                effect.request,
+                receipt.device_digest.hex(),
+                receipt.nonce,
+                receipt.stands_at,
+                receipt.duration_ms,
+            )
+
+        self._when_answered(effect.request, self._parts.couch.upload(for_line(effect.plan)), done)
+
+    def _execute(self, effect: fx.Execute) -> None:
+        receipt = self._receipts.pop(effect.nonce, None)
+        problem = ""
+        if receipt is None:
+            problem = "the receipt of this plan is not here: approve again"
+        elif receipt.device_digest.hex() != effect.plan_digest:
+            problem = "the receipt is of another plan than the approved one: nothing was executed"
+        elif self._parts.clock_us() > effect.deadline_us:
+            problem = "too late to execute: approve again"
+        if receipt is None or problem:
+            failure = ev.RequestFailed(effect.request, problem)
+            self._soon(lambda: self._feed(failure))
+            return
+        future = self._parts.couch.execute(receipt, effect.token)
+        self._when_answered(
+            effect.request, future, lambda _: ev.ExecuteAccepted(effect.request, effect.nonce)
+        )
+
+    def _set_gate(self, effect: fx.SetBeamGate) -> None:
+        future = self._parts.couch.set_beam_gate(effect.energise)
+        if not effect.energise:
+            future.add_done_callback(_log_failure("BEAM_GATE 0"))
+            return
+        self._when_answered(
+            effect.request, future, lambda on: ev.BeamGateAnswered(effect.request, on)
+        )
+
+    def _reset_faults(self, effect: fx.ResetFaults) -> None:
+        parts = self._parts
+
+        def work(_: Progress) -> tuple[str, ...]:
+            remaining: list[str] = []
+            for device, words in effect.faults.items():
+                if device == "couch":
+                    left = parts.couch.reset_faults(couch_faults(words)).result(5.0)
+                    remaining += [f"couch: {word}" for word in flag_words(left)]
+                elif device == "imager":
+                    rest = parts.imager.reset_faults(imager_faults(words)).result(5.0)
+                    remaining += [f"imager: {word}" for word in flag_words(rest)]
+                else:
+                    remaining += [f"{device}: {word} (clear it at the device)" for word in words]
+            return tuple(remaining)
+
+        self._job(
+            effect.request,
+            "asking the devices to reset",
+            work,
+            lambda remaining: ev.FaultsReset(effect.request, remaining),
+        )
+
+    # ---- people ----------------------------------------------------------------------------------------------------
+
+    async def command(self, command: Command, session: UserSession) -> CommandResult:
+        """Hand a permitted command to the supervisor and carry out what follows."""
+        plan = None
+        if isinstance(command, OpenPatient):
+            found = self._parts.plans.get(command.plan_uid)
+            plan = found.loaded.plan if found else None
+        event = ev.UserCommand(
+            command, session.user.username, session.user.role.value, session.identity, plan
+        )
+        if self._broken and command.kind != "stop":
+            return CommandResult(accepted=False, message=f"{self._broken}; only STOP is possible")
+        answer = self._perform(self._supervisor.handle(event, self._parts.clock_us()))
+        if answer is None:
+            raise AssertionError(f"the supervisor did not answer {command.kind}")
+        if answer.accepted and command.kind == "close_patient":
+            self._shelf = _Shelf()
+        return CommandResult(accepted=answer.accepted, message=answer.message, data=answer.data)
+
+    def terminal_alive(self, terminal_id: str, session: UserSession) -> None:
+        """A terminal renews its lease."""
+        self._feed(ev.TerminalAlive(terminal_id, session.identity))
+
+    def terminal_gone(self, terminal_id: str) -> None:
+        """A terminal's connection ended: its permission ends with it."""
+        self._feed(ev.TerminalLost(terminal_id))
+
+    # ---- what is shown ---------------------------------------------------------------------------------------------
+
+    def status(self) -> SupervisorStatus:
+        """Everything now."""
+        now_us = self._parts.clock_us()
+        devices = (self._parts.couch, self._parts.imager, self._parts.pendant)
+        shown = status_of(
+            self._supervisor,
+            now_us,
+            Surroundings(
+                links=tuple(link_status(device.health()) for device in devices),
+                record_entries=self._parts.record.entries,
+                record_head=self._parts.record.head,
+                activity_detail=self._activity.detail,
+                activity_fraction=self._activity.fraction,
+            ),
+        )
+        if self._broken:
+            shown = shown.model_copy(update={"reason": self._broken, "permission": False})
+        return shown
+
+    def status_json(self) -> str:
+        """The same, serialised once for all listeners within 40 ms."""
+        now_us = self._parts.clock_us()
+        at_us, text = self._status_cache
+        if now_us - at_us > STATUS_AGE_US_MAX:
+            text = self.status().model_dump_json()
+            self._status_cache = (now_us, text)
+        return text
+
+    def plans(self) -> Sequence[TreatmentPlan]:
+        """The plans that have been read."""
+        return [plan.loaded.plan for plan in self._parts.plans.values()]
+
+    async def image(self, image_uid: str) -> Picture | None:
+        """A corrected image; None if there is none."""
+        stored = self._shelf.images.get(image_uid)
+        return None if stored is None else await asyncio.to_thread(scaled, stored.line_integrals)
+
+    async def drr(self, image_uid: str, registered: bool) -> Picture | None:
+        """The DRR of an image's view; None if there is no image, or no registration of it where one is asked for."""
+        shelf, memory = self._shelf, self._supervisor.memory
+        stored = shelf.images.get(image_uid)
+        if stored is None or memory.plan is None or memory.isocentre is None:
+            return None
+        found = shelf.registered if registered else None
+        if registered and (found is None or image_uid not in shelf.registered_uids):
+            return None
+        plan, isocentre_id = self._parts.plans[memory.plan.plan_uid], memory.isocentre.isocentre_id
+        couch, axes = self._parts.machine.couch(), shelf.couch_axes
+
+        def work() -> Picture:
+            return scaled(drr_of(plan, isocentre_id, stored, couch, axes, found))
+
+        return await asyncio.to_thread(work)
+
+    async def record(self, after: int, limit: int) -> list[RecordEntry]:
+        """Entries of the record. Read on the loop: the store has one connection, which is no business of threads."""
+        return list(self._parts.record.read(after, limit))
+
+    async def verify_record(self) -> ChainVerdict:
+        """Walk the whole chain through a reader of its own, beside the writer."""
+        return await asyncio.to_thread(_verify, self._parts.record_path)
+
+
+def _verify(path: Path) -> ChainVerdict:
+    """Check a record that is being written: a real problem stays, one seen between two writes does not."""
+    for _ in range(VERIFY_TRIES):
+        with RecordStore(path, read_only=True) as reader:
+            problem = reader.verify()
+            entries = reader.entries
+        if problem is None:
+            return ChainVerdict(ok=True, entries=entries, problem="")
+    sentence = f"entry {problem.sequence}: {problem.sentence}" if problem else ""
+    return ChainVerdict(ok=False, entries=entries, problem=sentence)
+
+
+def _outcome(request: int, future: Future[T], done: Callable[[T], ev.Event]) -> ev.Event:
+    """The event of an answer, or of its failure. A line that was lost leaves it open whether the order arrived."""
+    error = future.exception()
+    if error is not None:
+        if not type(error).__module__.startswith("igrt_hw"):
+            logger.error("request %d failed", request, exc_info=error)
+        return ev.RequestFailed(request, str(error), uncertain=isinstance(error, LinkLost))
+    try:
+        return done(future.result())
+    except Exception as defect:
+        logger.exception("the result of request %d cannot be used", request)
+        return ev.RequestFailed(request, str(defect), uncertain=True)
+
+
+def _log_failure(what: str) -> Callable[[Future[T]], None]:
+    def look(future: Future[T]) -> None:
+        error = future.exception()
+        if error is not None:
+            logger.warning("%s: %s", what, error)
+
+    return look
+
+
+def for_line(plan: MotionPlan) -> LineMotionPlan:
+    """The supervisor's plan as the driver's; both compute the digest by themselves."""
+    padding = (0,) * (AXES_ON_LINE - len(plan.start))
+    return LineMotionPlan(
+        proposal=bytes.fromhex(plan.proposal),
+        limits=bytes.fromhex(plan.limits),
+        ttl_ms=plan.ttl_ms,
+        speed_ppm=plan.speed_ppm,
+        axis_count=len(plan.start),
+        start=plan.start + padding,
+        start_tolerance_linear_um=plan.start_tolerance_linear_um,
+        start_tolerance_rotary_udeg=plan.start_tolerance_rotary_udeg,
+        waypoints=tuple(point + padding for point in plan.waypoints),
+    )
+
+
+def link_status(health: LinkHealth) -> LinkStatus:
+    """A line's health as the status shows it."""
+    return LinkStatus(
+        name=health.device,
+        port=health.port,
+        connected=health.connected,
+        age_ms=health.telemetry_age_ms,
+        rate_hz=health.telemetry_rate_hz,
+        crc_errors=health.counters.crc_errors,
+        retransmissions=health.counters.retransmissions,
+        round_trip_us=health.round_trip_us,
+        clock_offset_us=health.clock_offset_us,
+        cause=health.cause,
+    )
