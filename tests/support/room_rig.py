@@ -420,7 +420,9 @@ class Room:
             "VERIFIED": self.verify,
             "BEAM_READY": lambda: self.ask(commands.ReleaseBeam()),
         }
-        for name, step in steps.items():
+        names = list(steps)
+        done = names.index(self.state) + 1 if self.state in names else 0
+        for name, step in list(steps.items())[done:]:
             if self.supervisor.state == state:
                 break
             result = step()

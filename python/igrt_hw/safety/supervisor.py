@@ -234,8 +234,10 @@ class Supervisor:
     def _stop_devices(self, reason: str, now_us: int) -> None:
         self._m.stop_sent_us = now_us
         self._m.permission = False
-        self._emit(fx.StopAll(reason))
-        self._emit(fx.VoidPlan(reason))
+        # One STOP an occasion: the shell repeats it on the line under one nonce; a second would bump the epoch again.
+        if not any(isinstance(effect, fx.StopAll) for effect in self._out):
+            self._emit(fx.StopAll(reason))
+            self._emit(fx.VoidPlan(reason))
 
     def _fault(self, name: str, sentence: str, now_us: int) -> None:
         self._m.host_faults[name] = sentence
@@ -508,7 +510,7 @@ class Supervisor:
             case "stopping" if couch.stop_cause in ("none", "arrived"):
                 self._watch_path(couch, now_us)
             case "armed" | "plan loaded" if m.state is S.ARMED:
-                pass
+                self._watch_rest(couch, now_us)
             case "arrived":
                 self._arrived(couch, now_us)
             case "latched":
