@@ -416,3 +416,56 @@ def register_views(
     Raises:
         ImagingInputError: images, geometries, poses or settings that do not fit together.
     """
+
+# --- clearance -------------------------------------------------------------------------------------------------------
+
+class ClearanceInputError(CoreError):
+    """A mesh, part, pose or motion that clearance cannot be computed for; the message says which and why."""
+
+_Place = tuple[float, int, float, float, list[float], list[float]]
+
+@final
+class ClearanceRoom:
+    """Parts on frames and the pairs of them that are measured; `igrt_hw.machine.room` is the door to it. Immutable.
+
+    `parts`: (name, frame number, frame <- shape (4, 4) in mm, kind, shape). Shape by kind, mm: box (half x, half y, half
+    z); cylinder, capsule (radius, half length along local z); hull points (n, 3); mesh (vertices (n, 3), triangles
+    (m, 3) uint32, outward). `pairs`: part numbers.
+
+    Raises:
+        ClearanceInputError: a shape that is no solid, a mesh that is no closed outward surface, an unknown number.
+    """
+
+    def __new__(
+        cls,
+        frame_count: int,
+        parts: Sequence[tuple[str, int, ArrayLike, str, Any]],
+        pairs: Sequence[tuple[int, int]],
+    ) -> ClearanceRoom: ...
+    def separations(
+        self, poses: ArrayLike, *, exact: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Every pair for poses fixed <- frame (frames, 4, 4): bounds (pairs, 2), witness points (pairs, 2, 3), mm.
+
+        The truth lies between the bounds: 0.02 mm apart, or 1e-6 mm if `exact`. Below zero: depth of contact. Witness
+        points lie in the fixed frame, that of the pair's first part first. The GIL is released.
+
+        Raises:
+            ClearanceInputError: a pose that is not rigid, or not one a frame.
+        """
+    def sweep(
+        self, motions: Sequence[ArrayLike], *, stations: int, tolerance_mm: float
+    ) -> tuple[float, _Place | None, _Place | None, NDArray[np.float64], int]:
+        """Certify a motion: one table of joints a frame, outermost first, for s from 0 to 1.
+
+        Rows of 13 numbers: (0, twelve numbers of a constant pose), (1, axis, start and end angle in degrees, unused),
+        (2, start offset, end offset in mm, unused). Returns the lower bound in mm (0 on contact), the nearest place and
+        the first contact (s, pair, lower, upper, point on a, point on b), the profile (stations, 4) as rows of lower,
+        upper, s, pair, and the number of distances measured. The GIL is released.
+
+        Raises:
+            ClearanceInputError: a joint that is none, or a question without an answer.
+        """
+    @staticmethod
+    def poses_at(motions: Sequence[ArrayLike], s: float) -> NDArray[np.float64]:
+        """Poses fixed <- frame (n, 4, 4) of such motions at s."""

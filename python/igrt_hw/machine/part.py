@@ -1,7 +1,7 @@
 """What a machine description says of its solid parts: shapes on frames, travelling arms, allowed contacts.
 
-These are the `[[part]]`, `[[arm]]` and `[[allowed_contact]]` tables of a machine file. Lengths in millimetres, angles in
-degrees; every part is drawn in the frame it is fixed to (`docs/conventions.md`).
+These are the `[[part]]`, `[[arm]]` and `[[allowed_contact]]` tables of a machine file. Lengths in millimetres, angles
+in degrees; every part is drawn in the frame it is fixed to (`docs/conventions.md`).
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ class PartDescription(_Description):
         lengths = [*self.position_mm, *(self.size_mm or ()), self.radius_mm, self.length_mm]
         lengths += [x for point in self.points_mm or () for x in point]
         if any(x is not None and abs(x) > LONGEST_MM for x in lengths):
-            raise ValueError(f"part {self.name!r}: a length above {LONGEST_MM:.0f} mm; lengths are in millimetres")
+            raise ValueError(
+                f"part {self.name!r}: a length above {LONGEST_MM:.0f} mm; lengths are in millimetres"
+            )
 
 
 class ArmDescription(_Description):

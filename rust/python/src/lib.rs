@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod clearance;
 mod couch;
 mod error;
 mod imaging;
@@ -13,6 +14,8 @@ mod pose;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::clearance::{ClearanceInputError, PyClearanceRoom};
     #[pymodule_export]
     use crate::couch::PyCouch;
     #[pymodule_export]

@@ -1,0 +1,130 @@
+"""Motions as the clearance core takes them: tables of joints, outermost first, for a path parameter from 0 to 1.
+
+A row has 13 numbers: (0, twelve numbers of a constant pose), (1, axis, start and end angle in degrees, unused) or
+(2, start offset, end offset in mm, unused). Straight lines in axis space are exact in this form; nothing is sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from igrt_hw._core import Pose
+from igrt_hw.geometry import Frame
+from igrt_hw.machine.description import (
+    ArmChain,
+    Chain,
+    HexapodChain,
+    Mount,
+    PedestalChain,
+    ScaraChain,
+)
+
+Matrix = NDArray[np.float64]
+Joints = NDArray[np.float64]
+"""(n, 13)."""
+
+_X, _Y, _Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+
+
+def fixed_joint(pose: ArrayLike) -> Joints:
+    """A constant pose (4, 4), mm."""
+    return _row(0.0, np.asarray(pose, dtype=np.float64)[:3].ravel())
+
+
+def turn_joint(axis: Sequence[float], start_deg: float, end_deg: float) -> Joints:
+    """A turn about `axis` through the joint's origin."""
+    return _row(1.0, [*axis, start_deg, end_deg])
+
+
+def slide_joint(start_mm: ArrayLike, end_mm: ArrayLike) -> Joints:
+    """A translation."""
+    return _row(
+        2.0, [*np.asarray(start_mm, dtype=np.float64), *np.asarray(end_mm, dtype=np.float64)]
+    )
+
+
+def couch_joints(chain: Chain, start: Sequence[float], target: Sequence[float]) -> Joints:
+    """fixed <- table_top of a couch whose six axes go straight from `start` to `target` (mm, degrees)."""
+    if isinstance(chain, PedestalChain):
+        return _pedestal(start, target, chain.eccentric_mm, chain.eccentric_deg)
+    if isinstance(chain, HexapodChain):
+        # Its six axes are the Cartesian ones of a pedestal couch (igrt_motion::Hexapod).
+        return _pedestal(start, target, 0.0, 0.0)
+    if isinstance(chain, ArmChain):
+        return _arm(chain, start, target)
+    return _scara(chain, start, target)
+
+
+def turntable_joints(
+    chain: Chain, start: Sequence[float], target: Sequence[float]
+) -> Joints | None:
+    """fixed <- turntable; None for couches that have none. A hexapod's stands where its base couch does."""
+    if isinstance(chain, PedestalChain):
+        return turn_joint(_Z, start[3], target[3])
+    if isinstance(chain, HexapodChain):
+        return turn_joint(_Z, chain.base_start[3], chain.base_start[3])
+    return None
+
+
+def _row(kind: float, numbers: ArrayLike) -> Joints:
+    row = np.zeros((1, 13))
+    values = np.asarray(numbers, dtype=np.float64)
+    row[0, 0] = kind
+    row[0, 1 : 1 + values.size] = values
+    return row
+
+
+def _pedestal(
+    start: Sequence[float], target: Sequence[float], eccentric_mm: float, eccentric_deg: float
+) -> Joints:
+    return np.concatenate(
+        [
+            turn_joint(_Z, start[3], target[3]),
+            slide_joint((0.0, eccentric_mm, 0.0), (0.0, eccentric_mm, 0.0)),
+            turn_joint(_Z, eccentric_deg, eccentric_deg),
+            slide_joint(start[:3], target[:3]),
+            turn_joint(_X, start[4], target[4]),
+            turn_joint(_Y, start[5], target[5]),
+        ]
+    )
+
+
+def _arm(chain: ArmChain, start: Sequence[float], target: Sequence[float]) -> Joints:
+    """The chain of Brandstötter et al. 2014: Rz(q1) Ry(q2) Ry(q3) Rz(q4) Ry(q5) Rz(q6) with offsets between."""
+    maps = list(zip(chain.signs, chain.zeros_deg, start, target, strict=True))
+    turns = [(sign * a + zero, sign * b + zero) for sign, zero, a, b in maps]
+    (a1, a2, b), (c1, c2, c3, c4) = chain.offsets_mm, chain.lengths_mm
+    stay = [(a1, b, c1), (0.0, 0.0, c2), (a2, 0.0, c3), (0.0, 0.0, c4)]
+    shift = [slide_joint(offset, offset) for offset in stay]
+    axes = (_Z, _Y, _Y, _Z, _Y, _Z)
+    turn = [turn_joint(axis, *angles) for axis, angles in zip(axes, turns, strict=True)]
+    base = fixed_joint(_mount(chain.base, Frame.FIXED, Frame.BASE))
+    tool = fixed_joint(_mount(chain.tool, Frame.FLANGE, Frame.TABLE_TOP))
+    middle = [turn[0], shift[0], turn[1], shift[1], turn[2], shift[2], *turn[3:], shift[3]]
+    return np.concatenate([base, *middle, tool])
+
+
+def _scara(chain: ScaraChain, start: Sequence[float], target: Sequence[float]) -> Joints:
+    upper, fore = (chain.upper_mm, 0.0, 0.0), (chain.fore_mm, 0.0, 0.0)
+    return np.concatenate(
+        [
+            fixed_joint(_mount(chain.base, Frame.FIXED, Frame.BASE)),
+            slide_joint((0.0, 0.0, start[0]), (0.0, 0.0, target[0])),
+            turn_joint(_Z, start[1], target[1]),
+            slide_joint(upper, upper),
+            turn_joint(_Z, start[2], target[2]),
+            slide_joint(fore, fore),
+            turn_joint(_Z, start[3], target[3]),
+            slide_joint(chain.wrist_mm, chain.wrist_mm),
+            turn_joint(_X, start[4], target[4]),
+            turn_joint(_Y, start[5], target[5]),
+            fixed_joint(_mount(chain.tool, Frame.FLANGE, Frame.TABLE_TOP)),
+        ]
+    )
+
+
+def _mount(mount: Mount, to_frame: Frame, from_frame: Frame) -> Matrix:
+    return Pose.from_parameters(mount.parameters, to_frame, from_frame).matrix()

@@ -1,0 +1,452 @@
+"""A treatment room that clearance can be asked of: the machine's parts, the patient on the couch, and how they move.
+
+What is measured: every part that moves with the couch against every part that does not, less the contacts that the
+machine description allows. Answers are lower bounds that hold (`docs/conventions.md` for frames; millimetres, degrees).
+A model is one layer: it knows only what was described to it. Touch-guards and the enable stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from igrt_hw._core import ClearanceInputError, ClearanceRoom
+from igrt_hw.machine.catalogue import Machine
+from igrt_hw.machine.part import BUILT_IN_FRAMES, PartDescription
+from igrt_hw.machine.path import (
+    Joints,
+    Matrix,
+    couch_joints,
+    fixed_joint,
+    slide_joint,
+    turn_joint,
+    turntable_joints,
+)
+from igrt_hw.machine.surface import PatientSurface
+
+Point = tuple[float, float, float]
+PanelState = Mapping[str, float]
+"""How far each travelling arm is out: 0 retracted, 1 extended, by the arm's name."""
+
+PATIENT = "patient"
+MODEL_FORMAT = "igrt-hw collision model 1"
+"""Part of the model hash: a change of what is measured changes the hash even if no geometry does."""
+
+_WITH_COUCH = frozenset({"turntable", "table_top", "patient"})
+_COUCH_AGREES_MM = 1e-6
+
+
+class RoomError(ValueError):
+    """A room that cannot be built or a question that it cannot answer; the message says what to give instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairClearance:
+    """Two parts and how far they are apart.
+
+    Attributes:
+        parts: names; the first moves with the couch.
+        lower_mm, upper_mm: the true distance lies between them; below zero, minus the depth of the contact.
+        points: the nearest point of each part in the fixed frame, mm.
+    """
+
+    parts: tuple[str, str]
+    lower_mm: float
+    upper_mm: float
+    points: tuple[Point, Point]
+
+    @property
+    def contact(self) -> bool:
+        """Whether the parts cannot be shown to be apart."""
+        return self.lower_mm <= 0.0
+
+    def text(self) -> str:
+        """One sentence: which parts, how close, where."""
+        (couch_part, machine_part), (x, y, z) = self.parts, self.points[0]
+        place = f"at lateral {x:.0f}, longitudinal {y:.0f}, vertical {z:.0f} mm from the isocentre"
+        if self.contact:
+            return f"{couch_part} and {machine_part} touch {place}, {max(0.0, -self.lower_mm):.1f} mm deep"
+        return f"{couch_part} stays {self.lower_mm:.1f} mm from {machine_part}, nearest {place}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClearanceResult:
+    """The clearance of one configuration.
+
+    Attributes:
+        min_mm: never above the true clearance of the scene.
+        bound_mm: the true clearance is at most `min_mm + bound_mm`.
+        exact: whether the exact mode was asked for.
+        nearest: the nearest pair.
+        pairs: every measured pair, nearest first (pieces of one part are one entry).
+        model_hash: SHA-256 of everything the answer rests on.
+    """
+
+    min_mm: float
+    bound_mm: float
+    exact: bool
+    nearest: PairClearance
+    pairs: tuple[PairClearance, ...]
+    model_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathPlace:
+    """A place on a path and the pair there.
+
+    Attributes:
+        path_fraction: 0 at the start, 1 at the target.
+        axes: couch axes there, mm and degrees.
+        gantry_deg: gantry angle there.
+        pair: the pair, measured there.
+    """
+
+    path_fraction: float
+    axes: tuple[float, ...]
+    gantry_deg: float
+    pair: PairClearance
+
+    def text(self) -> str:
+        """One sentence: which parts, how close, where, and where on the path."""
+        return f"{self.pair.text()} ({100.0 * self.path_fraction:.0f} % of the way, gantry {self.gantry_deg:.1f}°)"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """The certified clearance of a continuous motion.
+
+    Attributes:
+        min_mm: at every instant of the motion the clearance is at least this; 0 if there is contact.
+        tolerance_mm: the clearance really attained is at most this much larger (and a rounding of 0.02 mm).
+        nearest: the nearest place found.
+        contact: the first place that cannot be shown to be clear; None if the whole motion is clear.
+        profile_mm: lower bounds over equal intervals of the path.
+        profile_pairs: the nearest pair of each interval.
+        measured: number of distances that were computed.
+        model_hash: SHA-256 of everything the answer rests on.
+    """
+
+    min_mm: float
+    tolerance_mm: float
+    nearest: PathPlace
+    contact: PathPlace | None
+    profile_mm: tuple[float, ...]
+    profile_pairs: tuple[tuple[str, str], ...]
+    measured: int
+    model_hash: str
+
+
+class Room:
+    """A machine with a patient on its couch. Immutable; safe to ask from several threads.
+
+    Args:
+        machine: parts, arms, allowed contacts and couch chain.
+        surface: the patient, IEC patient frame; None for an empty couch.
+        table_from_patient: rigid (4, 4) t <- p, mm; needed with a surface.
+
+    Raises:
+        RoomError: parts on frames that this couch does not have, a mesh that cannot be read, nothing to measure.
+        ClearanceInputError: a shape that is no solid or a mesh that is no closed outward surface.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        surface: PatientSurface | None = None,
+        table_from_patient: ArrayLike | None = None,
+    ) -> None:
+        self._machine = machine
+        self._description = machine.description
+        self._surface = surface
+        self._placement = _placement(surface, table_from_patient)
+        self._frames = (*BUILT_IN_FRAMES, *(arm.name for arm in self._description.arm))
+        self._names: list[str] = []
+        self._frame_of_part: list[str] = []
+        parts = [self._solid(part) for part in self._description.part]
+        if surface is not None:
+            shape = (surface.vertices, surface.triangles)
+            parts.append((PATIENT, self._frames.index(PATIENT), np.eye(4), "mesh", shape))
+            self._remember(PATIENT, PATIENT)
+        self._pairs = self._measured_pairs()
+        self._core = ClearanceRoom(len(self._frames), parts, self._pairs)
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The travelling arms that a panel state names."""
+        return tuple(arm.name for arm in self._description.arm)
+
+    @property
+    def measured_pairs(self) -> tuple[tuple[str, str], ...]:
+        """The pairs that are measured, by name, in a fixed order."""
+        return tuple(dict.fromkeys(self._pair_names(number) for number in range(len(self._pairs))))
+
+    def retracted(self) -> dict[str, float]:
+        """A panel state with every arm in."""
+        return dict.fromkeys(self.arms, 0.0)
+
+    def clearance(
+        self,
+        axes: Sequence[float],
+        gantry_deg: float,
+        panel_state: PanelState,
+        *,
+        exact: bool = False,
+    ) -> ClearanceResult:
+        """Every measured pair with the couch at `axes`, the gantry at `gantry_deg` and the arms as given.
+
+        Raises:
+            RoomError: a panel state that leaves an arm out or names one that is not there, numbers out of range.
+        """
+        motions = self._motions(axes, axes, (gantry_deg, gantry_deg), (panel_state, panel_state))
+        poses = self._core.poses_at(motions, 0.0)
+        bounds, points = self._core.separations(poses, exact=exact)
+        best: dict[tuple[str, str], PairClearance] = {}
+        for number, (lower, upper) in enumerate(bounds):
+            found = self._pair(number, float(lower), float(upper), points[number])
+            known = best.get(found.parts)
+            if known is None or found.lower_mm < known.lower_mm:
+                best[found.parts] = found
+        pairs = tuple(sorted(best.values(), key=lambda pair: (pair.lower_mm, pair.parts)))
+        upper = min(pair.upper_mm for pair in pairs)
+        nearest = pairs[0]
+        bound = max(0.0, upper - nearest.lower_mm)
+        return ClearanceResult(nearest.lower_mm, bound, exact, nearest, pairs, self.model_hash)
+
+    def sweep(
+        self,
+        start_axes: Sequence[float],
+        target_axes: Sequence[float],
+        gantry_deg: float,
+        panel_state: PanelState,
+        *,
+        gantry_target_deg: float | None = None,
+        panel_target: PanelState | None = None,
+        stations: int = 64,
+        tolerance_mm: float = 0.5,
+    ) -> SweepResult:
+        """Certify a straight motion in axis space: couch, gantry and arms move in proportion, any of them may stand.
+
+        Angles are taken as they are, never wrapped: a gantry from 350 to 10 turns through 180.
+
+        Args:
+            start_axes, target_axes: six couch axes, mm and degrees.
+            gantry_deg, gantry_target_deg: gantry angle at start and target; it stands if no target is given.
+            panel_state, panel_target: arms at start and target; they stand if no target is given.
+            stations: intervals of the profile.
+            tolerance_mm: how far below an attained clearance the bound may be (0.05 to 1000).
+
+        Raises:
+            RoomError: as `clearance`.
+            ClearanceInputError: stations or tolerance out of range.
+        """
+        gantry = (gantry_deg, gantry_deg if gantry_target_deg is None else gantry_target_deg)
+        panels = (panel_state, panel_state if panel_target is None else panel_target)
+        motions = self._motions(start_axes, target_axes, gantry, panels)
+        found = self._core.sweep(motions, stations=stations, tolerance_mm=tolerance_mm)
+        lower, nearest, contact, profile, measured = found
+
+        def place(raw: tuple[float, int, float, float, list[float], list[float]]) -> PathPlace:
+            s, number, low, high, on_a, on_b = raw
+            between = [a + (b - a) * s for a, b in zip(start_axes, target_axes, strict=True)]
+            pair = self._pair(number, low, high, np.array([on_a, on_b]))
+            return PathPlace(s, tuple(between), gantry[0] + (gantry[1] - gantry[0]) * s, pair)
+
+        if nearest is None:  # A room without pairs is refused when it is built.
+            raise RoomError("the room has nothing to measure")
+        return SweepResult(
+            min_mm=lower,
+            tolerance_mm=tolerance_mm,
+            nearest=place(nearest),
+            contact=None if contact is None else place(contact),
+            profile_mm=tuple(float(x) for x in profile[:, 0]),
+            profile_pairs=tuple(self._pair_names(int(number)) for number in profile[:, 3]),
+            measured=measured,
+            model_hash=self.model_hash,
+        )
+
+    @cached_property
+    def model_hash(self) -> str:
+        """SHA-256 (hex) over all geometry in canonical bytes: shapes, frames, chain, contacts, patient, placement."""
+        description = self._description
+        said = description.model_dump(
+            mode="json", include={"chain", "part", "arm", "allowed_contact"}
+        )
+        digest = hashlib.sha256(MODEL_FORMAT.encode())
+        meshes = dict(self._machine.mesh_sha256)
+        head = {"described": said, "meshes": meshes, "pairs": [list(pair) for pair in self._pairs]}
+        digest.update(json.dumps(head, sort_keys=True, separators=(",", ":")).encode())
+        if self._surface is not None:
+            for array in (self._surface.vertices, self._placement):
+                digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+            digest.update(np.ascontiguousarray(self._surface.triangles, dtype="<u4").tobytes())
+        return digest.hexdigest()
+
+    def _remember(self, name: str, frame: str) -> None:
+        self._names.append(name)
+        self._frame_of_part.append(frame)
+
+    def _solid(self, part: PartDescription) -> tuple[str, int, Matrix, str, object]:
+        if part.frame == PATIENT:
+            raise RoomError(f"part {part.name!r}: the patient frame holds the patient only")
+        if part.frame == "turntable" and turntable_joints(self._description.chain, *_ZERO) is None:
+            raise RoomError(
+                f"part {part.name!r}: a couch of family {self._description.family} has no turntable"
+            )
+        self._remember(part.name, part.frame)
+        frame = self._frames.index(part.frame)
+        return (part.name, frame, _part_placement(part), part.shape, _shape(part))
+
+    def _moves_with_couch(self, frame: str) -> bool:
+        parents = {arm.name: arm.parent for arm in self._description.arm}
+        return parents.get(frame, frame) in _WITH_COUCH
+
+    def _measured_pairs(self) -> list[tuple[int, int]]:
+        allowed = {frozenset(contact.parts) for contact in self._description.allowed_contact}
+        with_couch = [self._moves_with_couch(frame) for frame in self._frame_of_part]
+        pairs = [
+            (a, b)
+            for a, couch_side in enumerate(with_couch)
+            if couch_side
+            for b, other_side in enumerate(with_couch)
+            if not other_side and frozenset((self._names[a], self._names[b])) not in allowed
+        ]
+        if not pairs:
+            raise RoomError(
+                "the room has nothing to measure: it needs a part that moves with the couch and one that does not"
+            )
+        return pairs
+
+    def _pair_names(self, number: int) -> tuple[str, str]:
+        a, b = self._pairs[number]
+        return self._names[a], self._names[b]
+
+    def _pair(
+        self, number: int, lower: float, upper: float, points: NDArray[np.float64]
+    ) -> PairClearance:
+        on_a, on_b = ((float(p[0]), float(p[1]), float(p[2])) for p in points)
+        return PairClearance(self._pair_names(number), lower, upper, (on_a, on_b))
+
+    def _motions(
+        self,
+        start_axes: Sequence[float],
+        target_axes: Sequence[float],
+        gantry: tuple[float, float],
+        panels: tuple[PanelState, PanelState],
+    ) -> list[Joints]:
+        start, target = _six(start_axes, "start"), _six(target_axes, "target")
+        chain = self._description.chain
+        couch = couch_joints(chain, start, target)
+        self._check_couch(couch, start, target)
+        turn = turn_joint((0.0, 1.0, 0.0), *gantry)
+        turntable = turntable_joints(chain, start, target)
+        motions = {
+            "fixed": fixed_joint(np.eye(4)),
+            "gantry": turn,
+            "turntable": fixed_joint(np.eye(4)) if turntable is None else turntable,
+            "table_top": couch,
+            PATIENT: np.concatenate([couch, fixed_joint(self._placement)]),
+        }
+        extensions = self._extensions(panels)
+        for arm in self._description.arm:
+            begin, end = extensions[arm.name]
+            near, far = np.array(arm.retracted_mm), np.array(arm.extended_mm)
+            slide = slide_joint(near + (far - near) * begin, near + (far - near) * end)
+            motions[arm.name] = np.concatenate([motions[arm.parent], slide])
+        return [motions[frame] for frame in self._frames]
+
+    def _extensions(self, panels: tuple[PanelState, PanelState]) -> dict[str, tuple[float, float]]:
+        for state in panels:
+            unknown, missing = set(state) - set(self.arms), set(self.arms) - set(state)
+            if unknown or missing:
+                raise RoomError(
+                    f"the panel state must name every arm ({', '.join(self.arms)}) and no other; "
+                    f"missing: {sorted(missing)}, unknown: {sorted(unknown)}"
+                )
+            for name, extension in state.items():
+                if not 0.0 <= extension <= 1.0:
+                    raise RoomError(
+                        f"{name}: extension {extension} is not between 0 (in) and 1 (out)"
+                    )
+        return {name: (float(panels[0][name]), float(panels[1][name])) for name in self.arms}
+
+    def _check_couch(
+        self, couch: Joints, start: tuple[float, ...], target: tuple[float, ...]
+    ) -> None:
+        """The chain that is swept must be the couch that is driven: both ends are compared with the kinematics."""
+        for s, axes in ((0.0, start), (1.0, target)):
+            swept = ClearanceRoom.poses_at([couch], s)[0]
+            driven = self._machine.couch().forward(axes).matrix()
+            off = float(np.abs(swept - driven).max())
+            if not off <= _COUCH_AGREES_MM:
+                raise RoomError(
+                    f"the motion model and the kinematics of {self._description.name} differ by {off:.2e} mm "
+                    f"at axes {axes}; this is a defect, no clearance is given"
+                )
+
+
+_ZERO = ((0.0,) * 6, (0.0,) * 6)
+
+
+def _placement(surface: PatientSurface | None, table_from_patient: ArrayLike | None) -> Matrix:
+    if surface is None:
+        return np.eye(4)
+    if table_from_patient is None:
+        raise RoomError(
+            "a patient surface needs its placement on the table top, table_from_patient (4, 4)"
+        )
+    placement = np.asarray(table_from_patient, dtype=np.float64)
+    if placement.shape != (4, 4):
+        raise RoomError(f"table_from_patient has shape {placement.shape}; it needs (4, 4)")
+    return placement
+
+
+def _six(axes: Sequence[float], what: str) -> tuple[float, ...]:
+    values = tuple(float(x) for x in axes)
+    if len(values) != 6 or not np.isfinite(values).all():
+        raise RoomError(f"{what} axes {values}: six finite numbers are needed, mm and degrees")
+    return values
+
+
+def _part_placement(part: PartDescription) -> Matrix:
+    """frame <- shape: turns about x, then y, then z of the frame, then the position."""
+    rx, ry, rz = part.rotation_deg
+    joints = np.concatenate(
+        [
+            slide_joint(part.position_mm, part.position_mm),
+            turn_joint((0.0, 0.0, 1.0), rz, rz),
+            turn_joint((0.0, 1.0, 0.0), ry, ry),
+            turn_joint((1.0, 0.0, 0.0), rx, rx),
+        ]
+    )
+    placement: Matrix = ClearanceRoom.poses_at([joints], 0.0)[0]
+    return placement
+
+
+def _shape(part: PartDescription) -> object:
+    if part.size_mm is not None:
+        return tuple(length / 2.0 for length in part.size_mm)
+    if part.radius_mm is not None and part.length_mm is not None:
+        return (part.radius_mm, part.length_mm / 2.0)
+    if part.points_mm is not None:
+        return np.array(part.points_mm)
+    raise RoomError(
+        f"part {part.name!r}: mesh files are not read in this version; describe it by boxes, cylinders, capsules, hulls"
+    )
+
+
+__all__ = [
+    "ClearanceInputError",
+    "ClearanceResult",
+    "PairClearance",
+    "PanelState",
+    "PathPlace",
+    "Room",
+    "RoomError",
+    "SweepResult",
+]
