@@ -102,7 +102,20 @@ impl Branches {
         self.items.get(..self.len).unwrap_or_default()
     }
 
-    fn push(&mut self, axes: [f64; 6]) {
+    /// Adds axes unless they are already there: two branches meet where an arm is stretched.
+    pub(crate) fn push_new(&mut self, axes: &[f64; 6]) {
+        let same = |other: &[f64; 6]| {
+            other
+                .iter()
+                .zip(axes)
+                .all(|(a, b)| (a - b).abs() < ROUND_OFF)
+        };
+        if !self.as_slice().iter().any(same) {
+            self.push(*axes);
+        }
+    }
+
+    pub(crate) fn push(&mut self, axes: [f64; 6]) {
         if let Some(slot) = self.items.get_mut(self.len) {
             *slot = axes;
             self.len += 1;
@@ -285,11 +298,17 @@ impl Couch {
             Family::Arm(chain) => chain.forward(&q),
             Family::Scara(chain) => chain.forward(&q),
         };
-        self.base.then(&chain).then(&self.tool)
+        self.mounted(&chain)
+    }
+
+    /// The pose of the table top from the pose of the chain's end.
+    #[inline(always)]
+    pub(crate) fn mounted(&self, chain: &Rigid) -> Rigid {
+        self.base.then(chain).then(&self.tool)
     }
 
     #[inline(always)]
-    fn chain_pose(&self, pose: &Rigid) -> Rigid {
+    pub(crate) fn chain_pose(&self, pose: &Rigid) -> Rigid {
         self.base_inverse.then(pose).then(&self.tool_inverse)
     }
 
@@ -529,8 +548,8 @@ impl Couch {
             reached = true;
             let axes = self.choose_turns(&self.axes(joints), seed);
             let (mm, rad) = self.forward_unchecked(&axes).deviation(pose);
-            if mm <= VERIFIED_MM && rad <= VERIFIED_RAD && !repeats(&branches, &axes) {
-                branches.push(axes);
+            if mm <= VERIFIED_MM && rad <= VERIFIED_RAD {
+                branches.push_new(&axes);
             }
         }
         if branches.len > 0 {
@@ -566,7 +585,7 @@ impl Couch {
     }
 
     /// The turn of each rotary axis: nearest to the seed, or to zero, among those inside the limits.
-    fn choose_turns(&self, axes: &[f64; 6], seed: Option<&[f64; 6]>) -> [f64; 6] {
+    pub(crate) fn choose_turns(&self, axes: &[f64; 6], seed: Option<&[f64; 6]>) -> [f64; 6] {
         let mut chosen = *axes;
         let near = seed.copied().unwrap_or([0.0; 6]);
         for ((((axis, kind), (low, high)), near), gain) in chosen
@@ -695,7 +714,7 @@ impl Couch {
         }
         let start = seed.map(|axes| hexapod.forward(&self.joints(axes)));
         let chain = hexapod.forward_from_legs(lengths_mm, start.as_ref())?;
-        Ok(Pose::of(self.base.then(&chain).then(&self.tool)))
+        Ok(Pose::of(self.mounted(&chain)))
     }
 
     /// The same hexapod with its base couch standing elsewhere: lateral, longitudinal, vertical (mm), rotation (radians).
@@ -712,16 +731,6 @@ impl Couch {
         self.family = Family::Hexapod(hexapod.with_base_axes(base_axes)?);
         Ok(self)
     }
-}
-
-fn repeats(branches: &Branches, axes: &[f64; 6]) -> bool {
-    let same = |other: &[f64; 6]| {
-        other
-            .iter()
-            .zip(axes)
-            .all(|(a, b)| (a - b).abs() < ROUND_OFF)
-    };
-    branches.as_slice().iter().any(same)
 }
 
 fn nearest(kinds: [AxisKind; 6], branches: &[[f64; 6]], seed: &[f64; 6]) -> Option<[f64; 6]> {

@@ -6,9 +6,9 @@ use crate::pedestal::Pedestal;
 use crate::rigid::{Mat3, Rigid, Vec3, cross, dot, rotate, sub};
 
 /// Newton settles in four or five steps inside the travel of a couch; more than this is a failure, and is said.
-const ITERATIONS_MAX: usize = 20;
+pub(crate) const ITERATIONS_MAX: usize = 20;
 /// Leg residual at which Newton stops; the next step would change the pose by round-off only.
-const SETTLED_MM: f64 = 1e-9;
+pub(crate) const SETTLED_MM: f64 = 1e-9;
 /// Beyond this tilt from neutral the platform has gone through to another assembly of the same leg lengths.
 const ASSEMBLY_TILT_MAX: f64 = 0.5;
 
@@ -165,7 +165,7 @@ impl Hexapod {
         lengths
     }
 
-    /// One Newton step from `platform` towards the leg lengths, and the largest leg residual before it, mm.
+    /// One Newton step from `platform` towards the leg lengths.
     ///
     /// Normal equations with LDL^T, without branches, so that a loop over poses vectorises; Newton corrects what the
     /// squared condition number costs. Cayley's map keeps the rotation orthogonal to round-off.
@@ -175,9 +175,8 @@ impl Hexapod {
         clippy::needless_range_loop,
         reason = "fixed 6 x 7 elimination with constant bounds, measured"
     )]
-    pub(crate) fn step(&self, platform: &Rigid, lengths: &[f64; 6]) -> (Rigid, f64) {
+    pub(crate) fn step(&self, platform: &Rigid, lengths: &[f64; 6]) -> Rigid {
         let mut g = [[0.0_f64; 7]; 6];
-        let mut worst = 0.0_f64;
         let unit = 1.0 / self.radius;
         for leg in 0..6 {
             let arm = rotate(&platform.r, &self.platform_joints[leg]);
@@ -201,9 +200,6 @@ impl Hexapod {
                 turn[2] * unit,
                 residual,
             ];
-            // A comparison that keeps not-a-number: `max` would drop it and call a broken pose settled.
-            let size = residual.abs();
-            worst = if size <= worst { worst } else { size };
             for i in 0..6 {
                 for j in i..7 {
                     g[i][j] += row[i] * row[j];
@@ -218,26 +214,31 @@ impl Hexapod {
         ];
         let half = 0.5 * unit;
         let r = cayley(&platform.r, [x[3] * half, x[4] * half, x[5] * half]);
-        (Rigid { r, p }, worst)
+        Rigid { r, p }
+    }
+
+    /// Largest difference between the legs at a pose of the platform and the lengths asked for, mm.
+    #[inline(always)]
+    pub(crate) fn residual(&self, platform: &Rigid, lengths: &[f64; 6]) -> f64 {
+        let mut worst = 0.0_f64;
+        for (have, want) in self.legs(platform).iter().zip(lengths) {
+            let size = (want - have).abs();
+            // A comparison that keeps not-a-number: `max` would drop it and call a broken pose settled.
+            worst = if size <= worst { worst } else { size };
+        }
+        worst
     }
 
     /// Pose of the platform relative to neutral from leg lengths, by Newton from `start`.
-    pub(crate) fn settle(
-        &self,
-        lengths: &[f64; 6],
-        start: &Rigid,
-    ) -> Result<(Rigid, usize), MotionError> {
+    pub(crate) fn settle(&self, lengths: &[f64; 6], start: &Rigid) -> Result<Rigid, MotionError> {
         let mut platform = *start;
         let mut worst = f64::INFINITY;
-        for iteration in 0..ITERATIONS_MAX {
-            let (next, residual) = self.step(&platform, lengths);
-            worst = residual;
-            if residual < SETTLED_MM {
-                return self
-                    .check_assembly(&platform)
-                    .map(|()| (platform, iteration));
+        for _ in 0..ITERATIONS_MAX {
+            platform = self.step(&platform, lengths);
+            worst = self.residual(&platform, lengths);
+            if worst < SETTLED_MM {
+                return self.check_assembly(&platform).map(|()| platform);
             }
-            platform = next;
         }
         Err(MotionError::NotConverged(format!(
             "hexapod forward from legs {lengths:.3?} mm still has {worst:.3e} mm after {ITERATIONS_MAX} Newton steps; \
@@ -245,7 +246,13 @@ impl Hexapod {
         )))
     }
 
-    fn check_assembly(&self, platform: &Rigid) -> Result<(), MotionError> {
+    /// The pose of the chain's end with the platform at a pose relative to neutral.
+    #[inline(always)]
+    pub(crate) fn on_base(&self, platform: &Rigid) -> Rigid {
+        self.base.then(platform)
+    }
+
+    pub(crate) fn check_assembly(&self, platform: &Rigid) -> Result<(), MotionError> {
         let (_, tilt) = platform.deviation(&Rigid::IDENTITY);
         if tilt > ASSEMBLY_TILT_MAX {
             let degrees = tilt.to_degrees();
@@ -269,8 +276,8 @@ impl Hexapod {
             ));
         }
         let start = start.map_or(Rigid::IDENTITY, |m| self.platform(m));
-        let (platform, _) = self.settle(lengths, &start)?;
-        Ok(self.base.then(&platform))
+        let platform = self.settle(lengths, &start)?;
+        Ok(self.on_base(&platform))
     }
 
     /// Smallest singular value of the leg Jacobian (rotary columns over the platform radius), 0 where a direction is free.

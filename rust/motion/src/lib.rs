@@ -14,6 +14,7 @@
 
 mod angle;
 mod arm;
+mod batch;
 pub mod clearance;
 mod correction;
 mod couch;
@@ -29,6 +30,7 @@ mod trig;
 
 pub use angle::{wrap_deg, wrap_rad};
 pub use arm::Arm;
+pub use batch::{BranchRow, Matrix, Outcome};
 pub use correction::Correction;
 pub use couch::{AxisKind, Branches, Couch, Family, Singularity, VERIFIED_MM, VERIFIED_RAD};
 pub use error::MotionError;

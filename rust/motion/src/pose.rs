@@ -200,8 +200,7 @@ fn checked_rotation(r: &Mat3) -> Result<Mat3, MotionError> {
              check for scale, shear or a matrix by columns"
         ));
     }
-    let [[a, b, c], [d, e, f], [g, h, i]] = *r;
-    if a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) < 0.0 {
+    if determinant(r) < 0.0 {
         return geometry(
             "rotation part is a reflection (determinant -1); check handedness of the axes",
         );
@@ -209,7 +208,18 @@ fn checked_rotation(r: &Mat3) -> Result<Mat3, MotionError> {
     Ok(nearest_rotation(r))
 }
 
-/// Largest entry of |R^T R - I|; not a number if any entry is.
+#[inline(always)]
+pub(crate) fn determinant([[a, b, c], [d, e, f], [g, h, i]]: &Mat3) -> f64 {
+    a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+}
+
+/// Length of the translation, an upper bound of its largest coordinate; not a number if any coordinate is.
+#[inline(always)]
+pub(crate) fn length([x, y, z]: &Vec3) -> f64 {
+    (x * x + y * y + z * z).sqrt()
+}
+
+/// Sum of the entries of |R^T R - I|; not a number if any entry is.
 #[inline(always)]
 pub(crate) fn rigidity_error(r: &Mat3) -> f64 {
     let g = mul(&transpose(r), r);

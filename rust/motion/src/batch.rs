@@ -1,0 +1,931 @@
+//! Many poses at once, with the bits of single calls.
+//!
+//! The kernels of the families have no branches, so that a plain loop over a block of poses (arrays by component) becomes
+//! vector code. The same loop is compiled for the instruction sets that matter and chosen at run time. Nothing is
+//! contracted into fused operations, so every instruction set gives the same bits.
+
+use crate::arm::Arm;
+use crate::couch::{Branches, Couch, Family};
+use crate::error::MotionError;
+use crate::frame::{Fixed, TableTop};
+use crate::hexapod::Hexapod;
+use crate::pedestal::Pedestal;
+use crate::pose::Pose;
+use crate::rigid::Rigid;
+use crate::scara::Scara;
+
+/// Poses per block: enough to fill the widest vectors several times, small enough to stay in the first cache.
+const LANES: usize = 32;
+
+type Block<const N: usize> = [[f64; LANES]; N];
+
+/// `I` numbers in, `O` numbers out, without branches.
+trait Kernel<const I: usize, const O: usize> {
+    fn lane(&self, input: [f64; I]) -> [f64; O];
+}
+
+#[inline(always)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::needless_range_loop,
+    reason = "constant bounds; the loop the compiler vectorises"
+)]
+fn over_lanes<K: Kernel<I, O>, const I: usize, const O: usize>(
+    kernel: &K,
+    input: &Block<I>,
+    output: &mut Block<O>,
+) {
+    for lane in 0..LANES {
+        let mut x = [0.0; I];
+        for i in 0..I {
+            x[i] = input[i][lane];
+        }
+        let y = kernel.lane(x);
+        for o in 0..O {
+            output[o][lane] = y[o];
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
+fn over_lanes_avx512<K: Kernel<I, O>, const I: usize, const O: usize>(
+    k: &K,
+    x: &Block<I>,
+    y: &mut Block<O>,
+) {
+    over_lanes(k, x, y);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn over_lanes_avx2<K: Kernel<I, O>, const I: usize, const O: usize>(
+    k: &K,
+    x: &Block<I>,
+    y: &mut Block<O>,
+) {
+    over_lanes(k, x, y);
+}
+
+/// Runs a kernel over a block with the widest vectors of this machine. Arm64 has NEON in its baseline.
+#[inline]
+fn run<K: Kernel<I, O>, const I: usize, const O: usize>(
+    unit: VectorUnit,
+    k: &K,
+    x: &Block<I>,
+    y: &mut Block<O>,
+) {
+    match unit {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `VectorUnit::best` and `VectorUnit::available` give this unit only where the machine has it.
+        VectorUnit::Avx512 => unsafe { over_lanes_avx512(k, x, y) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        VectorUnit::Avx2 => unsafe { over_lanes_avx2(k, x, y) },
+        _ => over_lanes(k, x, y),
+    }
+}
+
+/// The instruction set a batch runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum VectorUnit {
+    Portable,
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "x86-64 only"))]
+    Avx2,
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "x86-64 only"))]
+    Avx512,
+}
+
+impl VectorUnit {
+    #[cfg(target_arch = "x86_64")]
+    fn best() -> Self {
+        use std::arch::is_x86_feature_detected as has;
+        if has!("avx512f") && has!("avx512dq") && has!("avx512vl") && has!("avx512bw") {
+            Self::Avx512
+        } else if has!("avx2") {
+            Self::Avx2
+        } else {
+            Self::Portable
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn best() -> Self {
+        Self::Portable
+    }
+}
+
+/// The chain of a family: joints to pose, no branches.
+trait Chain {
+    fn chain_forward(&self, joints: &[f64; 6]) -> Rigid;
+}
+
+macro_rules! chains {
+    ($($family:ty),*) => {$(
+        impl Chain for $family {
+            #[inline(always)]
+            fn chain_forward(&self, joints: &[f64; 6]) -> Rigid {
+                self.forward(joints)
+            }
+        }
+    )*};
+}
+
+chains!(Pedestal, Hexapod, Arm, Scara);
+
+struct Forward<'a, C> {
+    couch: &'a Couch,
+    chain: &'a C,
+}
+
+impl<C: Chain> Kernel<6, 12> for Forward<'_, C> {
+    #[inline(always)]
+    fn lane(&self, axes: [f64; 6]) -> [f64; 12] {
+        let chain = self.chain.chain_forward(&self.couch.joints(&axes));
+        flat(&self.couch.mounted(&chain))
+    }
+}
+
+/// Distance (mm) and half-chord of the rotation between the pose of the first six numbers and the pose that follows.
+struct Verify<'a, C> {
+    couch: &'a Couch,
+    chain: &'a C,
+}
+
+impl<C: Chain> Kernel<18, 2> for Verify<'_, C> {
+    #[inline(always)]
+    fn lane(&self, input: [f64; 18]) -> [f64; 2] {
+        let [a, b, c, d, e, f, pose @ ..] = input;
+        let chain = self
+            .chain
+            .chain_forward(&self.couch.joints(&[a, b, c, d, e, f]));
+        let (mm, rad) = self.couch.mounted(&chain).deviation(&solid(pose));
+        [mm, rad]
+    }
+}
+
+/// The closed form of a family: all joint sets (flattened) of up to `B` branches.
+struct SolveArm<'a> {
+    couch: &'a Couch,
+    arm: &'a Arm,
+}
+
+impl Kernel<12, 49> for SolveArm<'_> {
+    #[inline(always)]
+    fn lane(&self, pose: [f64; 12]) -> [f64; 49] {
+        let (joints, singular) = self.arm.solve(&self.couch.chain_pose(&solid(pose)));
+        let mut out = [singular; 49];
+        for (slot, q) in out.as_chunks_mut::<6>().0.iter_mut().zip(&joints) {
+            *slot = self.couch.axes(q);
+        }
+        out
+    }
+}
+
+struct SolvePedestal<'a> {
+    couch: &'a Couch,
+    chain: Pedestal,
+}
+
+impl Kernel<12, 9> for SolvePedestal<'_> {
+    #[inline(always)]
+    fn lane(&self, pose: [f64; 12]) -> [f64; 9] {
+        let pose = solid(pose);
+        let ([joints, _], singular) = self.chain.solve(&self.couch.chain_pose(&pose));
+        let axes = self.couch.axes(&joints);
+        let (mm, rad) = self
+            .couch
+            .mounted(&self.chain.forward(&self.couch.joints(&axes)))
+            .deviation(&pose);
+        let [a, b, c, d, e, f] = axes;
+        [a, b, c, d, e, f, singular, mm, rad]
+    }
+}
+
+/// One Newton step of the platform and what is left after it; both as [`Hexapod::settle`] does them.
+struct StepPlatform<'a> {
+    hexapod: &'a Hexapod,
+}
+
+impl Kernel<18, 13> for StepPlatform<'_> {
+    #[inline(always)]
+    fn lane(&self, input: [f64; 18]) -> [f64; 13] {
+        let [a, b, c, d, e, f, platform @ ..] = input;
+        let lengths = [a, b, c, d, e, f];
+        let next = self.hexapod.step(&solid(platform), &lengths);
+        let residual = self.hexapod.residual(&next, &lengths);
+        let [r0, r1, r2, r3, r4, r5, r6, r7, r8, x, y, z] = flat(&next);
+        [r0, r1, r2, r3, r4, r5, r6, r7, r8, x, y, z, residual]
+    }
+}
+
+#[inline(always)]
+fn flat(m: &Rigid) -> [f64; 12] {
+    let Rigid {
+        r: [[a, b, c], [d, e, f], [g, h, i]],
+        p: [x, y, z],
+    } = *m;
+    [a, b, c, d, e, f, g, h, i, x, y, z]
+}
+
+#[inline(always)]
+fn solid([a, b, c, d, e, f, g, h, i, x, y, z]: [f64; 12]) -> Rigid {
+    Rigid {
+        r: [[a, b, c], [d, e, f], [g, h, i]],
+        p: [x, y, z],
+    }
+}
+
+/// The pose part of homogeneous matrices brought onto the nearest rotation, and how wrong they were.
+struct Rigidity;
+
+impl Kernel<12, 15> for Rigidity {
+    #[inline(always)]
+    fn lane(&self, input: [f64; 12]) -> [f64; 15] {
+        let Rigid { r, p } = solid(input);
+        let error = crate::pose::rigidity_error(&r);
+        let determinant = crate::pose::determinant(&r);
+        let length = crate::pose::length(&p);
+        let [a, b, c, d, e, f, g, h, i, x, y, z] = flat(&Rigid {
+            r: crate::pose::nearest_rotation(&r),
+            p,
+        });
+        [
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+            g,
+            h,
+            i,
+            x,
+            y,
+            z,
+            error,
+            determinant,
+            length,
+        ]
+    }
+}
+
+/// What became of one row of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outcome {
+    /// Solved.
+    Ok = 0,
+    /// [`MotionError::Unreachable`].
+    Unreachable = 1,
+    /// [`MotionError::Singular`].
+    Singular = 2,
+    /// [`MotionError::Limit`].
+    Limit = 3,
+    /// [`MotionError::Geometry`].
+    Geometry = 4,
+    /// [`MotionError::NotConverged`].
+    NotConverged = 5,
+}
+
+impl Outcome {
+    /// Names of the outcomes, by code.
+    pub const NAMES: [&'static str; 6] = [
+        "ok",
+        "unreachable",
+        "singular",
+        "limit",
+        "geometry",
+        "not_converged",
+    ];
+}
+
+impl From<&MotionError> for Outcome {
+    fn from(error: &MotionError) -> Self {
+        match error {
+            MotionError::Unreachable(_) => Self::Unreachable,
+            MotionError::Singular(_) => Self::Singular,
+            MotionError::Limit(_) => Self::Limit,
+            MotionError::Geometry(_) => Self::Geometry,
+            MotionError::NotConverged(_) => Self::NotConverged,
+        }
+    }
+}
+
+/// A homogeneous 4 x 4 matrix by rows, mm.
+pub type Matrix = [[f64; 4]; 4];
+
+/// Every branch of one pose, not a number beyond `count`.
+#[derive(Clone, Copy, Debug)]
+pub struct BranchRow {
+    /// Axis sets, mm and radians.
+    pub axes: [[f64; 6]; 8],
+    /// How many are valid.
+    pub count: u8,
+    /// Why there are none.
+    pub outcome: Outcome,
+}
+
+impl From<Result<Branches, MotionError>> for BranchRow {
+    fn from(result: Result<Branches, MotionError>) -> Self {
+        let mut row = Self {
+            axes: [[f64::NAN; 6]; 8],
+            count: 0,
+            outcome: Outcome::Ok,
+        };
+        match result {
+            Err(error) => row.outcome = Outcome::from(&error),
+            Ok(branches) => {
+                for (slot, axes) in row.axes.iter_mut().zip(branches.as_slice()) {
+                    *slot = *axes;
+                    row.count += 1;
+                }
+            }
+        }
+        row
+    }
+}
+
+impl Couch {
+    /// Matrices `fixed <- table top` for many axis sets; the same bits as [`Couch::forward`].
+    ///
+    /// # Errors
+    /// [`MotionError::Geometry`] with the row of numbers that cannot be axis values.
+    pub fn forward_batch(&self, axes: &[[f64; 6]]) -> Result<Vec<Matrix>, MotionError> {
+        self.forward_batch_on(VectorUnit::best(), axes)
+    }
+
+    fn forward_batch_on(
+        &self,
+        unit: VectorUnit,
+        axes: &[[f64; 6]],
+    ) -> Result<Vec<Matrix>, MotionError> {
+        if let Some((row, error)) = axes
+            .iter()
+            .enumerate()
+            .find_map(|(i, a)| Some((i, self.check_axes(a).err()?)))
+        {
+            return Err(MotionError::Geometry(format!("row {row}: {error}")));
+        }
+        let mut out = Vec::with_capacity(axes.len());
+        match self.family() {
+            Family::Pedestal(chain) => {
+                forward_blocks(unit, &Forward { couch: self, chain }, axes, &mut out)
+            }
+            Family::Hexapod(chain) => {
+                forward_blocks(unit, &Forward { couch: self, chain }, axes, &mut out)
+            }
+            Family::Arm(chain) => {
+                forward_blocks(unit, &Forward { couch: self, chain }, axes, &mut out)
+            }
+            Family::Scara(chain) => {
+                forward_blocks(unit, &Forward { couch: self, chain }, axes, &mut out)
+            }
+        }
+        Ok(out)
+    }
+
+    /// [`Couch::inverse_nearest`] for many matrices and one seed; the same bits. Rows without a solution are not a number.
+    ///
+    /// # Errors
+    /// [`MotionError::Geometry`] for a seed that cannot be axis values; a row's own refusal is its [`Outcome`].
+    pub fn inverse_nearest_batch(
+        &self,
+        poses: &[Matrix],
+        seed: &[f64; 6],
+    ) -> Result<Vec<([f64; 6], Outcome)>, MotionError> {
+        self.inverse_nearest_batch_on(VectorUnit::best(), poses, seed)
+    }
+
+    fn inverse_nearest_batch_on(
+        &self,
+        unit: VectorUnit,
+        poses: &[Matrix],
+        seed: &[f64; 6],
+    ) -> Result<Vec<([f64; 6], Outcome)>, MotionError> {
+        self.check_axes(seed)?;
+        let single = |rows: &Matrix| {
+            let found = Pose::from_matrix(*rows).and_then(|pose| self.inverse_nearest(&pose, seed));
+            found.map_or_else(
+                |error| ([f64::NAN; 6], Outcome::from(&error)),
+                |axes| (axes, Outcome::Ok),
+            )
+        };
+        let Some(chain) = self.upright_pedestal() else {
+            return Ok(poses.iter().map(single).collect());
+        };
+        let kernel = SolvePedestal { couch: self, chain };
+        let mut out = Vec::with_capacity(poses.len());
+        let mut solved = [[0.0; LANES]; 9];
+        for block in poses.chunks(LANES) {
+            let rigid = rigid_block(unit, block);
+            run(unit, &kernel, &rigid.poses, &mut solved);
+            for (lane, rows) in block.iter().enumerate() {
+                let [a, b, c, d, e, f, singular, mm, rad] = pick(&solved, lane);
+                let axes = [a, b, c, d, e, f];
+                let plain = rigid.good(lane, rows) && self.plain(&axes, seed, singular, mm, rad);
+                out.push(if plain {
+                    (axes, Outcome::Ok)
+                } else {
+                    single(rows)
+                });
+            }
+        }
+        Ok(out)
+    }
+
+    /// [`Couch::inverse`] for many matrices; the same bits.
+    #[must_use]
+    pub fn inverse_batch(&self, poses: &[Matrix]) -> Vec<BranchRow> {
+        self.inverse_batch_on(VectorUnit::best(), poses)
+    }
+
+    fn inverse_batch_on(&self, unit: VectorUnit, poses: &[Matrix]) -> Vec<BranchRow> {
+        let single = |rows: &Matrix| -> BranchRow {
+            Pose::<Fixed, TableTop>::from_matrix(*rows)
+                .and_then(|pose| self.inverse(&pose))
+                .into()
+        };
+        let Family::Arm(arm) = self.family() else {
+            return poses.iter().map(single).collect();
+        };
+        let mut out = Vec::with_capacity(poses.len());
+        let mut solved = [[0.0; LANES]; 49];
+        let mut deviations = [[[0.0; LANES]; 2]; 8];
+        for block in poses.chunks(LANES) {
+            let rigid = rigid_block(unit, block);
+            run(
+                unit,
+                &SolveArm { couch: self, arm },
+                &rigid.poses,
+                &mut solved,
+            );
+            let verify = Verify {
+                couch: self,
+                chain: arm,
+            };
+            for (deviation, branch) in deviations.iter_mut().zip(solved.as_chunks::<6>().0) {
+                run(unit, &verify, &joined(branch, &rigid.poses), deviation);
+            }
+            for (lane, rows) in block.iter().enumerate() {
+                let row = if rigid.good(lane, rows) {
+                    self.gather(lane, &solid(pick(&rigid.poses, lane)), &solved, &deviations)
+                } else {
+                    None
+                };
+                out.push(row.unwrap_or_else(|| single(rows)));
+            }
+        }
+        out
+    }
+
+    /// The branches of one lane as [`Couch::inverse`] would give them, or `None` where there are none to give.
+    fn gather(
+        &self,
+        lane: usize,
+        pose: &Rigid,
+        solved: &Block<49>,
+        deviations: &[Block<2>; 8],
+    ) -> Option<BranchRow> {
+        let [singular] = pick(solved.last_chunk::<1>()?, lane);
+        if !(singular >= crate::couch::SINGULAR) {
+            return None;
+        }
+        let mut all = Branches::default();
+        for (branch, deviation) in solved.as_chunks::<6>().0.iter().zip(deviations) {
+            let axes = pick(branch, lane);
+            if axes.iter().any(|q| q.is_nan()) {
+                continue;
+            }
+            let turned = self.choose_turns(&axes, None);
+            let (mm, rad) = if turned == axes {
+                pick(deviation, lane).into()
+            } else {
+                self.forward_unchecked(&turned).deviation(pose)
+            };
+            if mm <= crate::couch::VERIFIED_MM && rad <= crate::couch::VERIFIED_RAD {
+                all.push_new(&turned);
+            }
+        }
+        let mut kept = Branches::default();
+        for axes in all
+            .as_slice()
+            .iter()
+            .filter(|axes| self.limits().contain(axes))
+        {
+            kept.push(*axes);
+        }
+        (!kept.as_slice().is_empty()).then(|| Ok(kept).into())
+    }
+
+    /// Whether a solution needs no turn, is within the limits, and is verified with room to spare: what the single call
+    /// would return unchanged.
+    #[inline]
+    fn plain(&self, axes: &[f64; 6], seed: &[f64; 6], singular: f64, mm: f64, rad: f64) -> bool {
+        const NO_TURN: f64 = std::f64::consts::PI - 1e-3;
+        let turns = axes.iter().zip(seed).zip(self.axis_kinds());
+        let no_turn = turns.into_iter().all(|((q, s), kind)| {
+            kind == crate::couch::AxisKind::Linear || (q.abs() < NO_TURN && (q - s).abs() < NO_TURN)
+        });
+        let verified =
+            mm <= 0.5 * crate::couch::VERIFIED_MM && rad <= 0.5 * crate::couch::VERIFIED_RAD;
+        no_turn && verified && singular >= crate::couch::SINGULAR && self.limits().contain(axes)
+    }
+
+    /// The chain of a pedestal whose pitch cannot pass 90 degrees, so that one branch is all there is within limits.
+    fn upright_pedestal(&self) -> Option<Pedestal> {
+        let Family::Pedestal(chain) = self.family() else {
+            return None;
+        };
+        let [.., (low, high), _] = self.limits().pairs();
+        (low > -1.5 && high < 1.5).then_some(*chain)
+    }
+
+    /// [`Couch::forward_from_legs`] from neutral for many leg tables; the same bits. Failed rows are not a number.
+    ///
+    /// # Errors
+    /// [`MotionError::Geometry`] for a couch without legs; a row's own refusal is its [`Outcome`].
+    pub fn forward_from_legs_batch(
+        &self,
+        lengths_mm: &[[f64; 6]],
+    ) -> Result<Vec<(Matrix, Outcome)>, MotionError> {
+        self.forward_from_legs_batch_on(VectorUnit::best(), lengths_mm)
+    }
+
+    fn forward_from_legs_batch_on(
+        &self,
+        unit: VectorUnit,
+        lengths_mm: &[[f64; 6]],
+    ) -> Result<Vec<(Matrix, Outcome)>, MotionError> {
+        let Family::Hexapod(hexapod) = self.family() else {
+            return crate::error::geometry(format!(
+                "a couch of family {} has no legs",
+                self.family_name()
+            ));
+        };
+        let mut out = Vec::with_capacity(lengths_mm.len());
+        for block in lengths_mm.chunks(LANES) {
+            let settled = settle_block(unit, hexapod, block);
+            for (lane, lengths) in block.iter().enumerate() {
+                let pose = match pick(&settled, lane) {
+                    platform if platform.iter().all(|x| x.is_finite()) => {
+                        let platform = solid(platform);
+                        hexapod
+                            .check_assembly(&platform)
+                            .map(|()| self.mounted(&hexapod.on_base(&platform)))
+                    }
+                    // Did not settle, or not lengths at all: the single call says which.
+                    _ => self.forward_from_legs(lengths, None).map(|pose| pose.rigid),
+                };
+                out.push(match pose {
+                    Ok(rigid) => (Pose::<Fixed, TableTop>::of(rigid).to_matrix(), Outcome::Ok),
+                    Err(error) => ([[f64::NAN; 4]; 4], Outcome::from(&error)),
+                });
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn forward_blocks<K: Kernel<6, 12>>(
+    unit: VectorUnit,
+    kernel: &K,
+    axes: &[[f64; 6]],
+    out: &mut Vec<Matrix>,
+) {
+    let mut input = [[0.0; LANES]; 6];
+    let mut output = [[0.0; LANES]; 12];
+    for block in axes.chunks(LANES) {
+        spread(block, &mut input);
+        run(unit, kernel, &input, &mut output);
+        out.extend((0..block.len()).map(|lane| {
+            let [a, b, c, d, e, f, g, h, i, x, y, z] = pick(&output, lane);
+            [
+                [a, b, c, x],
+                [d, e, f, y],
+                [g, h, i, z],
+                [0.0, 0.0, 0.0, 1.0],
+            ]
+        }));
+    }
+}
+
+/// Platform poses relative to neutral that reproduce the legs; not a number where Newton did not settle.
+#[allow(
+    clippy::indexing_slicing,
+    clippy::needless_range_loop,
+    reason = "constant bounds; a loop over lanes"
+)]
+fn settle_block(unit: VectorUnit, hexapod: &Hexapod, lengths: &[[f64; 6]]) -> Block<12> {
+    let mut input = [[0.0; LANES]; 18];
+    let mut table = [[0.0; LANES]; 6];
+    spread(lengths, &mut table);
+    input[..6].copy_from_slice(&table);
+    for (row, neutral) in input[6..].iter_mut().zip(flat(&Rigid::IDENTITY)) {
+        *row = [neutral; LANES];
+    }
+    let mut settled = [[f64::NAN; LANES]; 12];
+    let mut done = [false; LANES];
+    // Lanes past the end of the table have nothing to wait for.
+    done[lengths.len()..].fill(true);
+    let mut stepped = [[0.0; LANES]; 13];
+    for _ in 0..crate::hexapod::ITERATIONS_MAX {
+        run(unit, &StepPlatform { hexapod }, &input, &mut stepped);
+        for lane in 0..LANES {
+            if !done[lane] && stepped[12][lane] < crate::hexapod::SETTLED_MM {
+                done[lane] = true;
+                for i in 0..12 {
+                    settled[i][lane] = stepped[i][lane];
+                }
+            }
+        }
+        if done.iter().all(|d| *d) {
+            break;
+        }
+        input[6..].copy_from_slice(&stepped[..12]);
+    }
+    settled
+}
+
+/// Poses of a block on the nearest rotation, with what the checks of [`Pose::from_matrix`] need.
+struct RigidBlock {
+    poses: Block<12>,
+    checks: Block<3>,
+}
+
+impl RigidBlock {
+    /// Whether [`Pose::from_matrix`] takes the matrix; where it does, its numbers are in `poses`.
+    #[inline]
+    fn good(&self, lane: usize, rows: &Matrix) -> bool {
+        let [error, determinant, length] = pick(&self.checks, lane);
+        let [.., last] = rows;
+        error <= crate::pose::RIGIDITY_TOLERANCE
+            && determinant >= 0.0
+            && length <= crate::pose::SCALE_MAX_MM
+            && *last == [0.0, 0.0, 0.0, 1.0]
+    }
+}
+
+#[allow(clippy::indexing_slicing, reason = "constant bounds")]
+fn rigid_block(unit: VectorUnit, matrices: &[Matrix]) -> RigidBlock {
+    let mut input = [[0.0; LANES]; 12];
+    for (lane, rows) in matrices.iter().enumerate() {
+        let [[a, b, c, x], [d, e, f, y], [g, h, i, z], _] = *rows;
+        for (row, value) in input.iter_mut().zip([a, b, c, d, e, f, g, h, i, x, y, z]) {
+            if let Some(slot) = row.get_mut(lane) {
+                *slot = value;
+            }
+        }
+    }
+    let mut output = [[0.0; LANES]; 15];
+    run(unit, &Rigidity, &input, &mut output);
+    let mut block = RigidBlock {
+        poses: [[0.0; LANES]; 12],
+        checks: [[0.0; LANES]; 3],
+    };
+    block.poses.copy_from_slice(&output[..12]);
+    block.checks.copy_from_slice(&output[12..]);
+    block
+}
+
+fn spread<const N: usize>(rows: &[[f64; N]], block: &mut Block<N>) {
+    for (lane, values) in rows.iter().enumerate() {
+        for (row, value) in block.iter_mut().zip(values) {
+            if let Some(slot) = row.get_mut(lane) {
+                *slot = *value;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn pick<const N: usize>(block: &Block<N>, lane: usize) -> [f64; N] {
+    let mut values = [f64::NAN; N];
+    for (value, row) in values.iter_mut().zip(block) {
+        if let Some(x) = row.get(lane) {
+            *value = *x;
+        }
+    }
+    values
+}
+
+#[inline(always)]
+#[allow(clippy::indexing_slicing, reason = "constant bounds")]
+fn joined(axes: &Block<6>, poses: &Block<12>) -> Block<18> {
+    let mut both = [[0.0; LANES]; 18];
+    both[..6].copy_from_slice(axes);
+    both[6..].copy_from_slice(poses);
+    both
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correction::Correction;
+    use crate::limits::Limits;
+
+    fn units() -> Vec<VectorUnit> {
+        let mut units = vec![VectorUnit::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::arch::is_x86_feature_detected!("avx2") {
+                units.push(VectorUnit::Avx2);
+            }
+            if VectorUnit::best() == VectorUnit::Avx512 {
+                units.push(VectorUnit::Avx512);
+            }
+        }
+        units
+    }
+
+    fn limits(pairs: [(f64, f64); 6]) -> Limits {
+        Limits::new(pairs).unwrap()
+    }
+
+    const CARTESIAN: [(f64, f64); 6] = [
+        (-250.0, 250.0),
+        (-1000.0, 400.0),
+        (-450.0, 50.0),
+        (-1.6, 1.6),
+        (-0.06, 0.06),
+        (-0.06, 0.06),
+    ];
+
+    fn hexapod() -> Couch {
+        let ring = |radius: f64, degrees: [f64; 6], z: f64| {
+            degrees.map(|d| {
+                [
+                    radius * d.to_radians().cos(),
+                    radius * d.to_radians().sin() - 200.0,
+                    z,
+                ]
+            })
+        };
+        let base = ring(340.0, [-10.0, 10.0, 110.0, 130.0, 230.0, 250.0], -360.0);
+        let platform = ring(240.0, [-50.0, 50.0, 70.0, 170.0, 190.0, 290.0], -100.0);
+        let stands = [-20.0, -350.0, -122.5, 0.4];
+        let hexapod =
+            Hexapod::new(base, platform, (240.0, 440.0), Pedestal::PLAIN, stands).unwrap();
+        Couch::new(Family::Hexapod(hexapod), limits(CARTESIAN))
+    }
+
+    fn couches() -> Vec<Couch> {
+        let pose = |six| Correction::from_array(six).to_pose::<Fixed>().unwrap();
+        let (foot, hand) = (
+            pose([-900.0, -1200.0, -1300.0, 0.8, 0.02, -0.01]),
+            pose([40.0, 10.0, 1070.0, 1.5, 1.2, 0.3]),
+        );
+        let arm = Arm::new([350.0, -41.0, 20.0], [675.0, 1150.0, 1220.0, 215.0]).unwrap();
+        let joints = [
+            (-2.9, 2.9),
+            (-1.6, 1.9),
+            (-2.0, 2.6),
+            (-4.0, 4.0),
+            (-2.2, 2.2),
+            (-6.1, 6.1),
+        ];
+        let scara = Scara::new(900.0, 700.0, [150.0, -20.0, 80.0]).unwrap();
+        let column = [
+            (0.0, 800.0),
+            (-2.9, 2.9),
+            (-2.6, 2.6),
+            (-6.1, 6.1),
+            (-0.3, 0.3),
+            (-0.3, 0.3),
+        ];
+        vec![
+            Couch::new(
+                Family::Pedestal(Pedestal::new(12.0, 0.3).unwrap()),
+                limits(CARTESIAN),
+            ),
+            hexapod(),
+            Couch::new(Family::Arm(arm), limits(joints))
+                .with_mounts(&foot.with_frames(), &hand.with_frames()),
+            Couch::new(Family::Scara(scara), limits(column)),
+        ]
+    }
+
+    /// Axes over and a little beyond the limits, so that some rows are refused.
+    fn table(couch: &Couch, rows: usize) -> Vec<[f64; 6]> {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        (0..rows)
+            .map(|_| {
+                couch
+                    .limits()
+                    .pairs()
+                    .map(|(low, high)| low + (high - low) * (next() * 1.02 - 0.01))
+            })
+            .collect()
+    }
+
+    /// One pattern for every not-a-number: which one comes out is not the promise.
+    fn bits(values: &[f64]) -> Vec<u64> {
+        values
+            .iter()
+            .map(|x| if x.is_nan() { u64::MAX } else { x.to_bits() })
+            .collect()
+    }
+
+    #[test]
+    fn a_batch_gives_the_bits_of_single_calls_on_every_vector_unit() {
+        for couch in couches() {
+            let axes = table(&couch, 1003);
+            let seed = axes[0];
+            let singles: Vec<Matrix> = axes
+                .iter()
+                .map(|a| couch.forward(a).unwrap().to_matrix())
+                .collect();
+            let as_pose = |m: &Matrix| Pose::<Fixed, TableTop>::from_matrix(*m).unwrap();
+            let mut refused = 0;
+            for unit in units() {
+                let poses = couch.forward_batch_on(unit, &axes).unwrap();
+                for (a, b) in poses.iter().zip(&singles) {
+                    assert_eq!(bits(a.as_flattened()), bits(b.as_flattened()));
+                }
+                for (row, m) in couch.inverse_batch_on(unit, &poses).iter().zip(&singles) {
+                    let single: BranchRow = couch.inverse(&as_pose(m)).into();
+                    assert_eq!((row.count, row.outcome), (single.count, single.outcome));
+                    assert_eq!(
+                        bits(row.axes.as_flattened()),
+                        bits(single.axes.as_flattened())
+                    );
+                }
+                let nearest = couch.inverse_nearest_batch_on(unit, &poses, &seed).unwrap();
+                for ((axes, outcome), m) in nearest.iter().zip(&singles) {
+                    match couch.inverse_nearest(&as_pose(m), &seed) {
+                        Ok(single) => {
+                            assert_eq!((bits(axes), *outcome), (bits(&single), Outcome::Ok))
+                        }
+                        Err(error) => {
+                            refused += 1;
+                            assert_eq!(*outcome, Outcome::from(&error));
+                        }
+                    }
+                }
+            }
+            assert!(refused > 0, "the table has rows beyond the limits");
+        }
+    }
+
+    #[test]
+    fn legs_in_a_batch_give_the_bits_of_single_calls_on_every_vector_unit() {
+        let couch = hexapod();
+        let centre = [-20.0, -350.0, -122.5, 0.4, 0.0, 0.0];
+        let travel = [30.0, 30.0, 30.0, 0.05, 0.05, 0.05];
+        let place = |raw: &[f64; 6]| {
+            let mut axes = centre;
+            for (i, axis) in axes.iter_mut().enumerate() {
+                *axis += travel[i] * (raw[i] * 37.3).sin();
+            }
+            couch.leg_lengths(&axes).unwrap()
+        };
+        let mut legs: Vec<[f64; 6]> = table(&couch, 500).iter().map(place).collect();
+        legs[7] = [100.0, 900.0, 100.0, 900.0, 100.0, 900.0];
+        legs[8] = [f64::NAN; 6];
+        legs[9] = [-1.0; 6];
+        for unit in units() {
+            let batch = couch.forward_from_legs_batch_on(unit, &legs).unwrap();
+            for ((matrix, outcome), lengths) in batch.iter().zip(&legs) {
+                match couch.forward_from_legs(lengths, None) {
+                    Ok(pose) => assert_eq!((matrix, *outcome), (&pose.to_matrix(), Outcome::Ok)),
+                    Err(error) => assert_eq!(*outcome, Outcome::from(&error)),
+                }
+            }
+            let failed = [batch[7].1, batch[8].1, batch[9].1];
+            assert_eq!(
+                failed,
+                [Outcome::NotConverged, Outcome::Geometry, Outcome::Geometry]
+            );
+        }
+    }
+
+    #[test]
+    fn a_matrix_that_is_not_rigid_is_refused_in_its_row() {
+        let couch = &couches()[0];
+        let good = couch.forward(&[0.0; 6]).unwrap().to_matrix();
+        let mut scaled = good;
+        scaled[0][0] = 1.1;
+        let mut transposed = good;
+        transposed[3][1] = 5.0;
+        let nothing = [[f64::NAN; 4]; 4];
+        let found = couch
+            .inverse_nearest_batch(&[good, scaled, transposed, nothing], &[0.0; 6])
+            .unwrap();
+        let outcomes: Vec<Outcome> = found.iter().map(|(_, outcome)| *outcome).collect();
+        assert_eq!(
+            outcomes,
+            [
+                Outcome::Ok,
+                Outcome::Geometry,
+                Outcome::Geometry,
+                Outcome::Geometry
+            ]
+        );
+    }
+}
