@@ -181,9 +181,9 @@ class ScriptedOperator:
                     status = self._latest.status if self._latest else None
                     if status is not None and wanted(status):
                         return status
-                    if status is not None and status.state in _BACK:
+                    if status is not None and _gave_up(status):
                         raise ScriptError(
-                            f"while waiting for {what} the loop went to {status.state}: {status.reason}"
+                            f"while waiting for {what} the loop is in {status.state}: {status.reason}"
                         )
                     await self._news.wait()
         except TimeoutError as error:
@@ -353,12 +353,11 @@ class ScriptedOperator:
 
     async def _verify(self) -> SupervisorStatus:
         await self._demand(commands.AcquireImages())
+        await self._until(lambda s: bool(s.images) and s.activity is None, "the verification pair")
+        self._done("Verification pair acquired", [])
+        await self._demand(commands.RegisterImages())
         status = await self._until(
-            lambda s: (
-                s.verification is not None
-                and (s.verification.image_residual is not None or not s.verification.passed)
-                and s.activity is None
-            ),
+            lambda s: s.verification is not None and s.verification.image_residual is not None,
             "the verification",
         )
         verification = status.verification
@@ -383,6 +382,12 @@ class ScriptedOperator:
         status = await self._until(lambda s: s.state is LoopState.BEAM_READY, "beam ready")
         self._done("Beam ready: the hold is released", [])
         return status
+
+
+def _gave_up(status: SupervisorStatus) -> bool:
+    """The loop went back, or the job that was waited for has failed."""
+    failed = status.activity is None and " failed: " in status.reason
+    return failed or status.state in _BACK
 
 
 def _read_off(proposal: Proposal, axis_name: str) -> str:

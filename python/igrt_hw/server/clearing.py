@@ -1,29 +1,69 @@
-"""Clearance of the approved path: the room of the machine with this patient on its couch."""
+"""Clearance of the approved path: the room of the machine with this patient where registration found them."""
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
+from igrt_hw._core import CoreError
 from igrt_hw.machine import Machine
-from igrt_hw.models.plan import TreatmentPlan
+from igrt_hw.machine.room import Room, RoomError
+from igrt_hw.machine.surface import PatientSurface, SurfaceError, surface_from_contours
 from igrt_hw.models.proposal import ClearanceStrip
 from igrt_hw.server.errors import JobError
 from igrt_hw.server.registering import PreparedPlan
 
+STATIONS = 64
+
+
+def surface_of(plan: PreparedPlan) -> PatientSurface:
+    """The patient's surface from the plan's EXTERNAL contours; raises `JobError` if there is none to be made."""
+    by_slice: dict[float, list[NDArray[np.float64]]] = {}
+    for contour in plan.loaded.body_contours_dicom_mm:
+        by_slice.setdefault(float(contour[0, 2]), []).append(contour[:, :2])
+    try:
+        return surface_from_contours(
+            list(by_slice.items()), source=f"EXTERNAL of plan {plan.loaded.plan.plan_label}"
+        )
+    except SurfaceError as error:
+        raise JobError(f"no patient surface for the clearance check: {error}") from error
+
 
 class RoomChecker:
-    """Certifies paths in the room of a machine."""
+    """Certifies straight paths in axis space, arms parked and gantry where it stands."""
 
-    def __init__(self, machine: Machine, plans: dict[str, PreparedPlan]) -> None:
+    def __init__(self, machine: Machine, surfaces: dict[str, PatientSurface]) -> None:
         self._machine = machine
-        self._plans = plans
+        self._surfaces = surfaces
 
     def check(
         self,
         start_axes: tuple[float, ...],
         target_axes: tuple[float, ...],
-        plan: TreatmentPlan,
-        isocentre_id: str,
+        *,
+        plan_uid: str,
+        table_from_patient: NDArray[np.float64],
+        gantry_deg: float,
         warn_mm: float,
         stop_mm: float,
     ) -> ClearanceStrip:
-        """The strip of a path; raises `JobError` when it cannot be checked."""
-        raise JobError("the clearance of the path cannot be checked: there is no room yet")
+        """The strip of a path; raises `JobError` when it cannot be certified.
+
+        `table_from_patient` (4, 4), mm, is where registration found the patient, not where the plan wanted them.
+        """
+        try:
+            room = Room(self._machine, self._surfaces[plan_uid], table_from_patient)
+            swept = room.sweep(
+                start_axes, target_axes, gantry_deg, room.retracted(), stations=STATIONS
+            )
+        except (RoomError, CoreError) as error:
+            raise JobError(f"the clearance of the path cannot be certified: {error}") from error
+        return ClearanceStrip(
+            minimum_mm=swept.min_mm,
+            at_path_fraction=swept.nearest.path_fraction,
+            pair=swept.nearest.pair.parts,
+            profile_mm=swept.profile_mm,
+            warn_mm=warn_mm,
+            stop_mm=stop_mm,
+            model_hash=swept.model_hash,
+        )

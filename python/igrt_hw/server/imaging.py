@@ -44,11 +44,16 @@ STILL_DEG = 0.05
 
 
 class Technique(Frozen):
-    """How a pair is exposed."""
+    """How a pair is exposed.
+
+    `field_mm` are the kV blades at the isocentre, x1, x2, y1, y2. They are not the jaws of the plan, which
+    belong to the treatment collimator, and a match needs the anatomy round the target.
+    """
 
     kvp: float = 110.0
     mas: float = 3.0
     binning: int = 2
+    field_mm: tuple[float, float, float, float] = (-130.0, 130.0, -100.0, 100.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,8 +139,8 @@ class ImageTaker:
             raise
         progress("correcting the images", 0.97)
         images = tuple(
-            self._stored(frame, field, purpose, correct(frame.counts, frame.mas, calibration))
-            for frame, field in zip(frames, fields, strict=True)
+            self._stored(frame, purpose, correct(frame.counts, frame.mas, calibration))
+            for frame in frames
         )
         return AcquiredPair(self._stamp(frames, images), images)
 
@@ -145,7 +150,7 @@ class ImageTaker:
             kvp=self._technique.kvp,
             mas=self._technique.mas,
             binning=self._technique.binning,
-            field_mm=field.half_field_mm,
+            field_mm=self._technique.field_mm,
         )
 
     def _calibrate(
@@ -166,9 +171,7 @@ class ImageTaker:
         self._calibration, self._calibrated_us = calibration, now_us
         return calibration
 
-    def _stored(
-        self, frame: RawFrame, field: PlannedField, purpose: Purpose, image: CorrectedImage
-    ) -> StoredImage:
+    def _stored(self, frame: RawFrame, purpose: Purpose, image: CorrectedImage) -> StoredImage:
         rows, cols = image.line_integrals.shape
         acquired_us = _known(frame.begin_us)
         return StoredImage(
@@ -191,7 +194,7 @@ class ImageTaker:
                 frame.pitch_mm,
                 sad_mm=frame.sad_mm,
                 sid_mm=frame.sid_mm,
-                field_mm=field.half_field_mm,
+                field_mm=self._technique.field_mm,
             ),
             geometry=PanelGeometry(
                 source_angle_deg=frame.source_angle_deg,

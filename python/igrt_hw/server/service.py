@@ -15,7 +15,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
+
+import numpy as np
 
 from igrt_hw.devices.couch import ClpCouch
 from igrt_hw.devices.imager import ClpImager
@@ -48,6 +50,7 @@ from igrt_hw.safety.motion_plan import MotionPlan
 from igrt_hw.safety.status_view import Surroundings
 from igrt_hw.safety.status_view import status as status_of
 from igrt_hw.safety.supervisor import Supervisor
+from igrt_hw.server.clearing import RoomChecker
 from igrt_hw.server.errors import JobError
 from igrt_hw.server.hearing import (
     couch_faults,
@@ -81,21 +84,6 @@ AXES_ON_LINE = 6
 T = TypeVar("T")
 
 
-class PathChecker(Protocol):
-    """Clearance of a straight line in axis space, certified."""
-
-    def check(
-        self,
-        start_axes: tuple[float, ...],
-        target_axes: tuple[float, ...],
-        plan: TreatmentPlan,
-        isocentre_id: str,
-        warn_mm: float,
-        stop_mm: float,
-    ) -> ClearanceStrip:
-        """The strip of a path; raises `JobError` when it cannot be checked. Blocks."""
-
-
 @dataclass(slots=True)
 class Parts:
     """What the service is made of."""
@@ -106,7 +94,7 @@ class Parts:
     pendant: ClpPendant
     history: CouchHistory
     taker: ImageTaker
-    checker: PathChecker
+    checker: RoomChecker
     record: RecordStore
     record_path: Path
     machine: Machine
@@ -129,8 +117,8 @@ class _Shelf:
 
     images: dict[str, StoredImage] = field(default_factory=dict)
     plan_uid: str = ""
-    isocentre_id: str = ""
     couch_axes: tuple[float, ...] = ()
+    registered_axes: tuple[float, ...] = ()
     registered: RegistrationResult | None = None
     registered_uids: tuple[str, ...] = ()
 
@@ -375,7 +363,7 @@ class Service:
         def done(result: RegistrationResult) -> ev.Event:
             shelf = self._shelf
             shelf.registered, shelf.registered_uids = result, effect.image_uids
-            shelf.plan_uid, shelf.isocentre_id = effect.plan_uid, effect.isocentre_id
+            shelf.plan_uid, shelf.registered_axes = effect.plan_uid, effect.couch_axes
             return ev.RegistrationDone(
                 request=effect.request,
                 summary=result.summary(),
@@ -388,18 +376,21 @@ class Service:
         self._job(effect.request, "comparing the pair with the CT", work, done)
 
     def _check_path(self, effect: fx.CheckPath) -> None:
-        bound, isocentre = self._supervisor.memory.plan, self._supervisor.memory.isocentre
+        shelf, couch = self._shelf, self._parts.machine.couch()
+        found, imager = shelf.registered, self._parts.imager.telemetry
 
         def work(_: Progress) -> ClearanceStrip:
-            if bound is None or isocentre is None:
-                raise JobError("no patient is bound")
+            if found is None or found.fixed_from_patient is None or imager is None:
+                raise JobError("patient or gantry position is not known: register again")
+            table = couch.forward(shelf.registered_axes).matrix()
             return self._parts.checker.check(
                 effect.start_axes,
                 effect.target_axes,
-                bound,
-                isocentre.isocentre_id,
-                effect.warn_mm,
-                effect.stop_mm,
+                plan_uid=shelf.plan_uid,
+                table_from_patient=np.linalg.inv(table) @ np.array(found.fixed_from_patient),
+                gantry_deg=imager.gantry_deg,
+                warn_mm=effect.warn_mm,
+                stop_mm=effect.stop_mm,
             )
 
         self._job(
