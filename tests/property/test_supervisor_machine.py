@@ -11,7 +11,7 @@ from dataclasses import replace
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from room_rig import MODEL, Room
+from room_rig import MODEL, PLANNED, Room
 
 from igrt_hw.geometry import Correction
 from igrt_hw.models import commands
@@ -119,6 +119,47 @@ class TreatmentSession(RuleBasedStateMachine):
 
     # ---- people
 
+    @rule(steps=st.integers(1, 14))
+    def go_on_as_intended(self, steps: int) -> None:
+        """What a careful team does next; without it the dangerous states are hardly reached."""
+        room = self.room
+        for _ in range(steps):
+            room.hold_answers = False
+            room.serve()
+            match room.state:
+                case "IDLE":
+                    room.couch.axes = PLANNED
+                    self.all_are_heard_again()
+                    room.open()
+                case "PATIENT_BOUND":
+                    room.ask(commands.ConfirmSetup())
+                case "SETUP" | "ARRIVED" if room.supervisor.memory.stamp is None:
+                    room.ask(commands.AcquireImages())
+                case "IMAGED" | "ARRIVED" | "REJECTED" | "EXPIRED" | "SUPERSEDED":
+                    if not room.ask(commands.RegisterImages()).accepted:
+                        room.ask(commands.AcquireImages())
+                case "REGISTERED":
+                    if not room.ask(commands.Propose()).accepted:
+                        self.other_anatomy(Correction(1.0, 2.0, 3.0, 0.1, 0.2, 0.3), "reliable")
+                        room.ask(commands.RegisterImages())
+                case "CHECKED":
+                    if not room.approve("anna").accepted:
+                        room.approve("bert", "physicist")
+                case "APPROVED":
+                    room.ask(commands.Arm(digest=room.digest()))
+                case "ARMED" | "MOVING" | "HELD":
+                    room.couch.enable = True
+                    room.run(25)
+                case "VERIFIED":
+                    room.ask(commands.ReleaseBeam())
+                case "BEAM_READY":
+                    room.ask(commands.ClosePatient())
+                case "FAULT":
+                    room.couch.faults, room.couch.corrupt_digest = (), False
+                    self.all_are_heard_again()
+                    room.ask(commands.ResetFault())
+            room.run()
+
     @rule()
     def open_patient(self) -> None:
         self.room.open()
@@ -222,18 +263,6 @@ class TreatmentSession(RuleBasedStateMachine):
     def couch_is_pushed(self, mm: float) -> None:
         axes = self.room.couch.axes
         self.room.couch.axes = (axes[0] + mm, *axes[1:])
-
-    @rule()
-    def couch_is_brought_back(self) -> None:
-        if self.room.couch.state == "idle":
-            self.room.couch.axes = (
-                self.room.plan.isocentres[0].couch.lateral_mm,
-                -350.0,
-                -122.5,
-                0.0,
-                0.0,
-                0.0,
-            )  # type: ignore[assignment]
 
     @rule(change=st.sampled_from([{"moved_by_hand": True}, {"estop": True}, {"plan_nonce": 5}]))
     def couch_says(self, change: dict[str, object]) -> None:

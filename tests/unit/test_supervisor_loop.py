@@ -158,6 +158,32 @@ def test_one_approval_moves_at_most_once() -> None:
 
 
 # safety: SR-06
+def test_spent_digest_is_refused_by_the_guard_itself() -> None:
+    """The state leaves APPROVED with the execution; the books must hold even if it did not."""
+    room = Room().to("APPROVED")
+    memory = room.supervisor.memory
+    assert memory.executed == frozenset()
+    memory.executed = frozenset({room.digest()})
+    answer = room.ask(commands.Arm(digest=room.digest()))
+    assert not answer.accepted
+    assert "at most once" in answer.message
+    room = Room().to("ARMED")
+    assert room.supervisor.memory.executed == {room.digest()}
+
+
+# safety: SR-09
+@pytest.mark.parametrize("device", ["couch", "imager"])
+def test_telemetry_without_a_session_permits_nothing(device: str) -> None:
+    """Status frames are readable without a session; hearing them is not being connected."""
+    room = Room().to("SETUP")
+    room.feed(ev.LinkLost(device, "session ended"))  # type: ignore[arg-type]
+    room.run(3)
+    answer = room.ask(commands.AcquireImages())
+    assert not answer.accepted
+    assert "not heard" in answer.message
+
+
+# safety: SR-06
 def test_execute_without_an_answer_stops_and_spends_the_approval() -> None:
     room = Room().to("APPROVED")
     room.hold_answers = True
