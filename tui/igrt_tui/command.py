@@ -1,0 +1,72 @@
+"""The command line of the terminal: `igrt-tui --url ... --username ...`, and the pictures of the documentation."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from igrt_hw.client import DEFAULT_URL, AsyncClient, SimulatedHand
+from igrt_tui.app import OperatorApp
+from igrt_tui.themes import THEMES
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(
+        prog="igrt-tui",
+        description="The operator's terminal of igrt-hw. Not a medical device.",
+        epilog="Esc or F12 is HOLD on every screen. Ctrl+Q quits.",
+    )
+    made.add_argument(
+        "--url", default=DEFAULT_URL, help="address of the supervisor (default: %(default)s)"
+    )
+    made.add_argument(
+        "--ca-file", type=Path, help="certificate authority to trust for an https address"
+    )
+    made.add_argument("--username", default="", help="fill in this name on the first screen")
+    made.add_argument(
+        "--password-env",
+        metavar="NAME",
+        help="fill in the password from this environment variable; for the demo, never for a bench",
+    )
+    made.add_argument(
+        "--control-socket",
+        type=Path,
+        help="control socket of the simulator: the space bar becomes its simulated enable (SIMULATOR mode only)",
+    )
+    made.add_argument("--theme", choices=sorted(THEMES), default="dark", help="colours")
+    made.add_argument("--log-file", type=Path, help="where a defect of this app is written down")
+    made.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE.svg",
+        help="draw the console from a recorded status and end",
+    )
+    made.add_argument("--picture-screen", default="console", help="which screen --picture draws")
+    return made
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the app; return its exit code."""
+    given = parser().parse_args(arguments)
+    if given.picture is not None:
+        from igrt_tui.pictures import draw  # the recorded session is not needed to work
+
+        return draw(given.picture, given.picture_screen, given.theme)
+    if not sys.stdin.isatty() or not sys.stdout.isatty():
+        sys.stderr.write(
+            "igrt-tui needs a terminal; for a run without one use `igrt demo --script`\n"
+        )
+        return 2
+    password = os.environ.pop(given.password_env, "") if given.password_env else ""
+    app = OperatorApp(
+        AsyncClient(given.url, ca_file=given.ca_file),
+        hand=SimulatedHand(given.control_socket) if given.control_socket else None,
+        username=given.username,
+        password=password,
+        address=given.url,
+        theme=given.theme,
+        log_path=given.log_file,
+    )
+    code = app.run()
+    return code if code is not None else app.return_code or 0

@@ -1,0 +1,84 @@
+"""The images and DRRs that this terminal has fetched; no more than the last few."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from igrt_hw.client import KvImage
+from igrt_hw.models.status import ImageView, SupervisorStatus
+from igrt_tui.picture import Grey, fitted
+from igrt_tui.supervisor import Supervisor
+
+IMAGES_MAX = 8
+
+DrrKey = tuple[str, bool, str]
+
+
+def drr_key(image_uid: str, registered: bool, status: SupervisorStatus) -> DrrKey:
+    """Return under which key a DRR is kept: a new registration makes a new registered DRR."""
+    fit = repr(status.registration.correction) if registered and status.registration else ""
+    return (image_uid, registered, fit)
+
+
+def latest_pair(status: SupervisorStatus) -> tuple[ImageView, ...]:
+    """Return the newest images: the verification pair if there is one, else the setup pair."""
+    for purpose in ("verification", "setup"):
+        images = tuple(image for image in status.images if image.purpose == purpose)
+        if images:
+            return images[-2:]
+    return ()
+
+
+@dataclass
+class PictureStore:
+    """Fetched pictures by identifier, and what is on its way."""
+
+    images: dict[str, KvImage] = field(default_factory=dict)
+    drrs: dict[DrrKey, KvImage] = field(default_factory=dict)
+    pending: set[object] = field(default_factory=set)
+    failed: set[object] = field(default_factory=set)
+    _small: dict[tuple[int, int, int], tuple[KvImage, Grey]] = field(default_factory=dict)
+
+    def small(self, image: KvImage, rows: int, cols: int) -> Grey:
+        """Return the image shrunk to the terminal, kept so that a redraw costs nothing."""
+        key = (id(image), rows, cols)
+        found = self._small.get(key)
+        if found is None or found[0] is not image:
+            if len(self._small) >= IMAGES_MAX:
+                self._small.clear()
+            found = (image, fitted(image.pixels, rows, cols))
+            self._small[key] = found
+        return found[1]
+
+    def wants(self, key: object) -> bool:
+        """Mark a picture as on its way; False if it is, or if it failed before."""
+        if key in self.pending or key in self.failed:
+            return False
+        self.pending.add(key)
+        return True
+
+    async def fetch_image(self, supervisor: Supervisor, image_uid: str) -> None:
+        """Fetch an image that `wants` has marked."""
+        try:
+            self.images[image_uid] = await supervisor.image(image_uid)
+            _drop_oldest(self.images)
+        except Exception:
+            self.failed.add(image_uid)
+            raise
+        finally:
+            self.pending.discard(image_uid)
+
+    async def fetch_drr(self, supervisor: Supervisor, key: DrrKey) -> None:
+        """Fetch a DRR that `wants` has marked."""
+        try:
+            self.drrs[key] = await supervisor.drr(key[0], registered=key[1])
+            _drop_oldest(self.drrs)
+        except Exception:
+            self.failed.add(key)
+            raise
+        finally:
+            self.pending.discard(key)
+
+
+def _drop_oldest(pictures: dict[Any, KvImage]) -> None:
+    while len(pictures) > IMAGES_MAX:
+        pictures.pop(next(iter(pictures)))

@@ -1,0 +1,55 @@
+"""What this app needs of the supervisor's client: the seam at which tests put a double.
+
+`igrt_hw.client.AsyncClient` and `SimulatedHand` fit these protocols as they are.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
+
+from igrt_hw.client import KvImage, StreamUpdate
+from igrt_hw.client.hand import EnablePosition
+from igrt_hw.models.commands import Command, CommandResult
+from igrt_hw.models.plan import TreatmentPlan
+from igrt_hw.models.record import RecordEntry
+from igrt_hw.models.users import ChainVerdict, Health, SignedIn
+
+
+class Supervisor(Protocol):
+    """The service, as one signed-in person sees it."""
+
+    @property
+    def signed_in(self) -> SignedIn | None: ...  # noqa: D102
+
+    async def health(self) -> Health: ...  # noqa: D102
+
+    async def login(self, username: str, password: str) -> SignedIn: ...  # noqa: D102
+
+    async def logout(self) -> None: ...  # noqa: D102
+
+    async def second_person(self, username: str, password: str) -> "Supervisor": ...  # noqa: D102
+
+    async def plans(self) -> list[TreatmentPlan]: ...  # noqa: D102
+
+    async def send(self, command: Command) -> CommandResult: ...  # noqa: D102
+
+    async def image(self, image_uid: str) -> KvImage: ...  # noqa: D102
+
+    async def drr(self, image_uid: str, *, registered: bool) -> KvImage: ...  # noqa: D102
+
+    async def record(self, *, after: int = 0, limit: int = 200) -> list[RecordEntry]: ...  # noqa: D102
+
+    async def verify_record(self) -> ChainVerdict: ...  # noqa: D102
+
+    def stream(  # noqa: D102
+        self, terminal_id: str | None = None, *, alive: Callable[[], bool] = ...
+    ) -> AsyncGenerator[StreamUpdate, None]: ...
+
+    async def close(self) -> None: ...  # noqa: D102
+
+
+class Hand(Protocol):
+    """The hand on the simulated pendant."""
+
+    async def enable(self, position: EnablePosition, for_ms: int | None = None) -> None: ...  # noqa: D102
+
+    async def close(self) -> None: ...  # noqa: D102

@@ -1,0 +1,247 @@
+"""The first screen of a session: state, what can be done, links, interlocks, alarms, the shift in one line."""
+
+from igrt_hw.models.status import LinkStatus, SupervisorStatus
+from igrt_tui.view_model.acts import offered
+from igrt_tui.view_model.header import PRIORITY_MARK, PRIORITY_TONE, ordered_alarms
+from igrt_tui.view_model.local import Scene
+from igrt_tui.view_model.numbers import age, countdown, duration, signed, unsigned
+from igrt_tui.view_model.text import (
+    Column,
+    Line,
+    Lines,
+    Span,
+    Tone,
+    dim,
+    key,
+    line,
+    marked,
+    marked_paragraph,
+    paragraph,
+    rule,
+    strong,
+    table,
+)
+
+STALE_LINK_MS = 250.0
+
+
+def next_panel(scene: Scene, width: int) -> Lines:
+    """Say in words what the loop needs, and which keys do it."""
+    head = rule("What is needed next", width)
+    status = scene.status
+    if status is None:
+        return (head, *paragraph("Waiting for the supervisor.", width))
+    lines: list[Line] = [head]
+    if status.activity is not None:
+        lines += paragraph(
+            f"Running: {status.activity.name}. {status.activity.detail}", width, Tone.STRONG
+        )
+        return tuple(lines)
+    lines += paragraph(status.needed_next, width, Tone.STRONG)
+    if status.reason:
+        lines += paragraph(f"Because: {status.reason}", width)
+    lines.append(line(""))
+    acts = offered(status)
+    for act in acts:
+        tail = dim("  (asks once more)") if act.asks else dim("")
+        lines.append(line(key(f" {act.key:<2} "), f" {act.meaning}", tail))
+    if not acts:
+        lines.append(line(dim("Nothing to press here now.")))
+    return tuple(lines)
+
+
+def links_panel(scene: Scene, width: int) -> Lines:
+    """Show the three serial lines with their ages; a line that is quiet says why."""
+    head = rule("Links", width)
+    status = scene.status
+    if status is None:
+        return (head, line(dim("unknown")))
+    columns = (
+        Column("line", 8),
+        Column("age", 8, right=True),
+        Column("rate", 7, right=True),
+        Column("errors", 6, right=True),
+        Column("resent", 6, right=True),
+        Column("", max(8, width - 8 - 8 - 7 - 6 - 6 - 6)),
+    )
+    rows = [_link_row(link, scene.local.old) for link in status.links]
+    return (head, *table(columns, rows))
+
+
+def _link_row(link: LinkStatus, old: bool) -> tuple[Span | str, ...]:
+    quiet = link.age_ms is None or link.age_ms > STALE_LINK_MS
+    if not link.connected:
+        word, tone = f"✗ lost: {link.cause or 'no answer'}", Tone.HIGH
+    elif quiet:
+        word, tone = f"◌ old: {link.cause or 'no telemetry'}", Tone.MEDIUM
+    else:
+        word, tone = "✓ fresh", Tone.NORMAL
+    number_tone = Tone.OLD if old or quiet or not link.connected else Tone.NORMAL
+    shown_age = "never" if link.age_ms is None else age(link.age_ms)
+    return (
+        link.name,
+        Span(shown_age, number_tone),
+        Span(f"{link.rate_hz:.0f}/s", number_tone),
+        Span(str(link.crc_errors), number_tone),
+        Span(str(link.retransmissions), number_tone),
+        Span(word, Tone.OLD if old else tone),
+    )
+
+
+def interlocks_panel(scene: Scene, width: int) -> Lines:
+    """Report by exception: open interlocks in full, the closed ones as names only."""
+    status = scene.status
+    if status is None:
+        return (rule("Interlocks", width), line(dim("unknown")))
+    open_ones = [interlock for interlock in status.interlocks if not interlock.satisfied]
+    closed = [interlock.name for interlock in status.interlocks if interlock.satisfied]
+    count = f"{len(closed)} of {len(status.interlocks)} hold"
+    lines: list[Line] = [rule("Interlocks", width, dim(count))]
+    for interlock in open_ones:
+        lines += marked_paragraph(
+            Tone.MEDIUM, f"{interlock.name}: {interlock.detail or interlock.sentence}", width
+        )
+    if closed:
+        lines += paragraph("✓ " + ", ".join(closed), width, Tone.DIM)
+    return tuple(lines)
+
+
+def alarms_panel(scene: Scene, width: int, room: int) -> Lines:
+    """Show the most urgent alarms with what to do; how many more there are is always said."""
+    status = scene.status
+    if status is None:
+        return (rule("Alarms", width), line(dim("unknown")))
+    alarms = ordered_alarms(status)
+    lines: list[Line] = [rule("Alarms", width, dim(str(len(alarms)) if alarms else "none"))]
+    for shown, alarm in enumerate(alarms):
+        text = (
+            *paragraph(
+                f"{PRIORITY_MARK[alarm.priority]} {alarm.text}",
+                width,
+                PRIORITY_TONE[alarm.priority],
+            ),
+            *paragraph(f"do: {alarm.what_to_do}", width, indent=2),
+        )
+        if len(lines) + len(text) > room - 1 and shown > 0:
+            lines.append(line(dim(f"and {len(alarms) - shown} more: F7")))
+            break
+        lines += text
+    return tuple(lines)
+
+
+def devices_panel(scene: Scene, width: int) -> Lines:
+    """Show couch, imager, pendant and beam gate, each in a line or two."""
+    status = scene.status
+    head = rule("Devices", width)
+    if status is None:
+        return (head, line(dim("unknown")))
+    columns = (Column("", 8), Column("", max(20, width - 10)))
+    rows = (
+        ("couch", _couch(status, scene)),
+        ("imager", _imager(status, scene)),
+        ("pendant", _pendant(status, scene)),
+        ("beam", _gate(status)),
+    )
+    return (head, *table(columns, rows, head=False))
+
+
+def _couch(status: SupervisorStatus, scene: Scene) -> Span:
+    couch = status.couch
+    if couch is None:
+        return marked(Tone.MEDIUM, "never heard")
+    if couch.faults:
+        return marked(Tone.HIGH, f"{couch.state}: {', '.join(couch.faults)}")
+    text = f"{couch.state}, {'brakes on' if couch.brakes_on else 'brakes off'}"
+    return _aged(text, couch.stale, couch.age_ms, scene)
+
+
+def _imager(status: SupervisorStatus, scene: Scene) -> Span:
+    imager = status.imager
+    if imager is None:
+        return marked(Tone.MEDIUM, "never heard")
+    if imager.faults:
+        return marked(Tone.HIGH, f"{imager.state}: {', '.join(imager.faults)}")
+    door = "door closed" if imager.door_closed else "DOOR OPEN"
+    text = f"{imager.state}, panel {imager.arms}, {imager.gantry_deg:.1f} deg, {door}"
+    return _aged(text, imager.stale, imager.age_ms, scene)
+
+
+def _pendant(status: SupervisorStatus, scene: Scene) -> Span:
+    pendant = status.pendant
+    if pendant is None:
+        return marked(Tone.MEDIUM, "never heard")
+    if pendant.estop:
+        return marked(Tone.HIGH, "E-STOP pressed")
+    words = {
+        "released": "enable released",
+        "enabled": "enable HELD",
+        "squeezed": "enable SQUEEZED through: stop",
+    }
+    return _aged(words[pendant.enable_position], pendant.stale, pendant.age_ms, scene)
+
+
+def _gate(status: SupervisorStatus) -> Span:
+    if status.couch is None:
+        return dim("unknown")
+    if status.couch.beam_gate_energised:
+        return strong("gate energised: beam may be given")
+    return Span("held off")
+
+
+def _aged(text: str, stale: bool, age_ms: float, scene: Scene) -> Span:
+    if stale:
+        return Span(f"◌ {text} (old: {age(age_ms)})", Tone.OLD)
+    return Span(text, Tone.OLD if scene.local.old else Tone.NORMAL)
+
+
+def shift_panel(scene: Scene, width: int) -> Lines:
+    """Show the proposed shift in a few lines, or say that there is none."""
+    status = scene.status
+    head = rule("Proposed shift", width)
+    if status is None or status.proposal is None:
+        return (head, line(dim("none")))
+    content = status.proposal.content
+    shift = content.registration.correction
+    expires = scene.expires_in_s()
+    return (
+        head,
+        line(
+            f"lat {signed(shift.lateral_mm, 'mm')}  lng {signed(shift.longitudinal_mm, 'mm')}  "
+            f"vrt {signed(shift.vertical_mm, 'mm')}"
+        ),
+        line(
+            f"rtn {signed(shift.rotation_deg, 'deg')}  pitch {signed(shift.pitch_deg, 'deg')}  "
+            f"roll {signed(shift.roll_deg, 'deg')}"
+        ),
+        line(
+            dim("clearance "),
+            unsigned(content.clearance.minimum_mm, "mm"),
+            dim("  expires in "),
+            countdown(expires) if expires is not None else "unknown",
+        ),
+        line(
+            dim("approvals "),
+            f"{len(status.approvals)} of {content.approvals_needed}",
+            dim("   digest "),
+            status.proposal.digest[:12],
+        ),
+    )
+
+
+def session_panel(scene: Scene, width: int) -> Lines:
+    """Show who works here, in which mode, and how far the record has grown."""
+    status, user = scene.status, scene.local.user
+    name = f"{user.display_name} ({user.role})" if user else "nobody"
+    head = rule("Session", width)
+    if status is None:
+        return (head, line(dim("user        "), name))
+    permission = "given" if status.permission else "not given"
+    lease = age(status.terminal_age_ms) if status.terminal_age_ms is not None else "none"
+    images = duration(scene.image_age_s() or 0.0) if status.image_age_s is not None else "none"
+    return (
+        head,
+        line(dim("user        "), name),
+        line(dim("machine     "), f"{status.machine}, {status.mode}"),
+        line(dim("permission  "), permission, dim("   terminal lease "), lease),
+        line(dim("images      "), images, dim("   record "), f"{status.record_entries} entries"),
+    )

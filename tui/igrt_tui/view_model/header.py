@@ -1,0 +1,191 @@
+"""The four lines that are on every screen: what this is, the worst alarm, who lies there, where the loop stands."""
+
+from igrt_hw.models.status import Alarm, AlarmPriority, LoopState, SupervisorStatus
+from igrt_tui.view_model.local import HEIGHT_MIN, WIDTH_MIN, Answer, AnswerTone, Local, Scene
+from igrt_tui.view_model.numbers import age
+from igrt_tui.view_model.text import Line, Span, Tone, dim, key, line, marked, strong
+
+PRIORITY_TONE = {
+    AlarmPriority.HIGH: Tone.HIGH,
+    AlarmPriority.MEDIUM: Tone.MEDIUM,
+    AlarmPriority.LOW: Tone.LOW,
+}
+PRIORITY_MARK = {AlarmPriority.HIGH: "***", AlarmPriority.MEDIUM: "**", AlarmPriority.LOW: "*"}
+_ORDER = [AlarmPriority.HIGH, AlarmPriority.MEDIUM, AlarmPriority.LOW]
+
+STATE_WORDS = {
+    LoopState.IDLE: "no patient",
+    LoopState.PATIENT_BOUND: "patient and plan bound",
+    LoopState.SETUP: "patient set up",
+    LoopState.IMAGED: "images taken",
+    LoopState.REGISTERED: "images registered",
+    LoopState.PROPOSED: "shift proposed, being checked",
+    LoopState.CHECKED: "shift checked, not approved",
+    LoopState.APPROVED: "shift approved",
+    LoopState.ARMED: "armed, waits for the enable",
+    LoopState.MOVING: "COUCH MOVING",
+    LoopState.HELD: "held, rest of the move remains",
+    LoopState.ARRIVED: "arrived, not verified",
+    LoopState.VERIFIED: "position verified",
+    LoopState.BEAM_READY: "beam ready",
+    LoopState.REJECTED: "shift rejected",
+    LoopState.EXPIRED: "shift expired",
+    LoopState.SUPERSEDED: "shift superseded",
+    LoopState.FAULT: "FAULT, latched",
+}
+
+
+def banner(scene: Scene) -> str:
+    """Return the words of the first line: what is at the other end of the line, and what this is not."""
+    if scene.simulator is None:
+        return "NOT CONNECTED  ·  NOT A MEDICAL DEVICE"
+    if scene.simulator:
+        return "▒▒▒ SIMULATOR ▒▒▒  NOT A MEDICAL DEVICE  ·  no patient, no radiation  ▒▒▒ SIMULATOR ▒▒▒"
+    links = scene.status.links if scene.status else ()
+    ports = "  ".join(f"{link.name} {link.port}" for link in links)
+    return f"HARDWARE  {ports}  ·  NOT A MEDICAL DEVICE, NOT FOR PATIENTS"
+
+
+def ordered_alarms(status: SupervisorStatus) -> tuple[Alarm, ...]:
+    """Return active alarms, the most urgent first, unacknowledged before acknowledged, newest first."""
+    return tuple(
+        sorted(
+            (alarm for alarm in status.alarms if alarm.active),
+            key=lambda a: (_ORDER.index(a.priority), a.acknowledged_by is not None, -a.raised_us),
+        )
+    )
+
+
+def alarm_line(scene: Scene) -> Line:
+    """Say the worst thing first: lost service, then HOLD, then the most urgent alarm, then nothing."""
+    lost = _lost(scene)
+    if lost:
+        return lost
+    held = _hold(scene.local)
+    if held:
+        return held
+    if scene.status is None:
+        return line(dim("no status yet"))
+    alarms = ordered_alarms(scene.status)
+    if not alarms:
+        return line(dim("no alarms"))
+    worst = alarms[0]
+    tone = PRIORITY_TONE[worst.priority]
+    more = f"   (+{len(alarms) - 1} more, F7)" if len(alarms) > 1 else "   (F7)"
+    seen = ", silenced" if worst.acknowledged_by else ""
+    mark = f"{PRIORITY_MARK[worst.priority]} {worst.priority.upper()}{seen}: {worst.text}"
+    return line(Span(mark, tone), dim(more))
+
+
+def _lost(scene: Scene) -> Line | None:
+    local = scene.local
+    if local.user is None or not local.old:
+        return None
+    if local.received_us is None:
+        return line(Span(f"{'◌'} WAITING for the supervisor: {local.cause}", Tone.MEDIUM))
+    word = "OLD VALUES" if local.connected else "SUPERVISOR LOST"
+    cause = "no news from the supervisor" if local.connected else local.cause
+    return line(Span(f"◌ {word}: last heard {age(local.status_age_ms)} ago; {cause}", Tone.HIGH))
+
+
+def _hold(local: Local) -> Line | None:
+    report = local.hold
+    if report is None:
+        return None
+    if report.problem:
+        return line(
+            Span(f"✗ HOLD NOT CONFIRMED: {report.problem}. Use the hardware stop NOW.", Tone.HIGH)
+        )
+    if report.confirmed_us is None:
+        return line(
+            Span(
+                f"■ HOLD sent {age((local.now_us - report.pressed_us) / 1000)} ago, not confirmed yet",
+                Tone.HIGH,
+            )
+        )
+    took = age((report.confirmed_us - report.pressed_us) / 1000)
+    if local.now_us - report.confirmed_us < 5_000_000:
+        return line(
+            Span(f"■ HOLD: STOP confirmed after {took}; permission and plan are void", Tone.MEDIUM)
+        )
+    return None
+
+
+def identity_line(scene: Scene) -> Line:
+    """Name the patient by two identifiers, the plan, the isocentre and the fraction.
+
+    The identifiers are never cut: where the line is too long, the plan's words go first, then the name is shortened.
+    """
+    status = scene.status
+    if status is None or status.plan is None:
+        return line(dim("no patient bound"))
+    patient = status.plan.patient
+    fraction = f"{status.fraction}/{status.plan.fractions}" if status.fraction else "none"
+    who = f"  ID {patient.patient_id}  born {date(patient.birth_date)}  {status.plan.patient_position}"
+    plan = f"  plan {status.plan.plan_label}  {status.isocentre_id or 'no isocentre'}  fraction {fraction}"
+    room = scene.local.width - 2
+    name = patient.name
+    if len(name) + len(who) + len(plan) > room:
+        plan = f"  {status.isocentre_id or 'no isocentre'}  fx {fraction}"
+    if len(name) + len(who) + len(plan) > room:
+        name = name[: max(4, room - len(who) - len(plan) - 1)] + "…"
+    return line(strong(name), who, dim(plan))
+
+
+def date(birth_date: str) -> str:
+    """Return a DICOM date with dashes; anything else as it is."""
+    plain_date = len(birth_date) == 8 and birth_date.isdigit()
+    return f"{birth_date[:4]}-{birth_date[4:6]}-{birth_date[6:]}" if plain_date else birth_date
+
+
+def state_line(scene: Scene) -> Line:
+    """Say where the loop stands and what it needs next."""
+    status = scene.status
+    if status is None:
+        return line(dim("state unknown"))
+    tone = Tone.OLD if scene.local.old else state_tone(status.state)
+    head = Span(f"{status.state.value}  {STATE_WORDS[status.state]}", tone)
+    if status.activity is not None:
+        job = status.activity
+        percent = f" {job.fraction * 100:.0f} %" if job.fraction is not None else ""
+        return line(head, dim("   now: "), f"{job.name}{percent}  {job.detail}")
+    return line(head, dim("   next: "), status.needed_next)
+
+
+def state_tone(state: LoopState) -> Tone:
+    """Return the tone of a state: only what is not normal has a colour."""
+    if state is LoopState.FAULT:
+        return Tone.HIGH
+    if state in (LoopState.MOVING, LoopState.REJECTED, LoopState.EXPIRED, LoopState.SUPERSEDED):
+        return Tone.MEDIUM
+    return Tone.STRONG
+
+
+def answer_line(answer: Answer | None, local: Local) -> Line:
+    """Show what was last answered; a terminal that is too small says so first."""
+    if local.too_small:
+        return line(
+            marked(
+                Tone.MEDIUM,
+                f"terminal is {local.width} x {local.height}; below {WIDTH_MIN} x {HEIGHT_MIN} "
+                "nothing can be approved: enlarge it",
+            )
+        )
+    if answer is None:
+        return line("")
+    tones = {
+        AnswerTone.ACCEPTED: Tone.OK,
+        AnswerTone.REFUSED: Tone.MEDIUM,
+        AnswerTone.WORKING: Tone.INFO,
+        AnswerTone.NOTE: Tone.INFO,
+    }
+    word = {AnswerTone.REFUSED: "refused: "}.get(answer.tone, "")
+    return line(marked(tones[answer.tone], word + answer.text))
+
+
+def key_line(keys: tuple[tuple[str, str], ...], *, roomy: bool = True) -> Line:
+    """Lay out keys with their meaning."""
+    pieces: list[Span] = []
+    for name, meaning in keys:
+        pieces += [key(name), Span(f" {meaning}  " if roomy else f" {meaning} ")]
+    return tuple(pieces)
