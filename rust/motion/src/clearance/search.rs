@@ -167,7 +167,7 @@ impl Motion {
 ///   over a box; turning it back and summing: 12u E;
 /// - over a leaf the corner differences enter twice: 2 x 9u S; the comparison value itself: u S.
 ///
-/// The sum is below 42u S + 28u E. `tests/clearance_rounding.rs` holds the bounds against double precision.
+/// The sum is below 42u S + 28u E. The tests below hold the bounds against double precision.
 pub(crate) fn rounding_allowance(tree: &Tree, solid_radius: f64, translation: &V3) -> f64 {
     let s = tree.radius + translation.norm() + solid_radius;
     UNIT_ROUNDOFF * (48.0 * s + 32.0 * tree.widest_half_diagonal)
@@ -315,14 +315,7 @@ impl<'a> Query<'a> {
         if open == 0 {
             return;
         }
-        let Field { value, slope } = kernel.field(self.motion.move_points(centre));
-        let [hx, hy, hz] = self.motion.turned_back_sizes(slope);
-        let drop = hx.mul_add(half[0], hy.mul_add(half[1], hz.mul(half[2])));
-        let by_slope = value.if_lt(
-            L::splat(TOO_CLOSE),
-            L::splat(NOTHING_KNOWN),
-            value.sub(drop),
-        );
+        let by_slope = bound_over_boxes(kernel, &self.motion, centre, half);
         let bound = by_plane.max(by_slope);
         open &= bound.lt(cut);
         if open == 0 {
@@ -408,9 +401,7 @@ impl<'a> Query<'a> {
                 return;
             }
         }
-        let bound = corner_bound(&moved, fp, 0)
-            .max(corner_bound(&moved, fq, 1))
-            .max(corner_bound(&moved, fr, 2));
+        let bound = bound_over_triangles(&moved, &fields);
         open &= bound.lt(L::splat(self.cut()));
         if open != 0 {
             self.solve_triangles::<L>(leaf, id, &corner, bound, open);
@@ -506,6 +497,33 @@ impl<'a> Query<'a> {
     }
 }
 
+/// A lower bound over each box from the distance and slope at its centre.
+#[inline(always)]
+pub(crate) fn bound_over_boxes<L: Lanes, K: Kernel>(
+    kernel: &K,
+    motion: &Motion,
+    centre: [L; 3],
+    half: [L; 3],
+) -> L {
+    let Field { value, slope } = kernel.field(motion.move_points(centre));
+    let [hx, hy, hz] = motion.turned_back_sizes(slope);
+    let [ex, ey, ez] = half;
+    let drop = hx.mul_add(ex, hy.mul_add(ey, hz.mul(ez)));
+    value.if_lt(
+        L::splat(TOO_CLOSE),
+        L::splat(NOTHING_KNOWN),
+        value.sub(drop),
+    )
+}
+
+/// A lower bound over each triangle: the best of those of its corners.
+#[inline(always)]
+fn bound_over_triangles<L: Lanes>(moved: &[[L; 3]; 3], [p, q, r]: &[Field<L>; 3]) -> L {
+    corner_bound(moved, p, 0)
+        .max(corner_bound(moved, q, 1))
+        .max(corner_bound(moved, r, 2))
+}
+
 /// A lower bound over each triangle from the distance and slope at corner `at`.
 #[inline(always)]
 fn corner_bound<L: Lanes>(moved: &[[L; 3]; 3], field: &Field<L>, at: usize) -> L {
@@ -526,4 +544,130 @@ fn corner_bound<L: Lanes>(moved: &[[L; 3]; 3], field: &Field<L>, at: usize) -> L
         L::splat(NOTHING_KNOWN),
         field.value.add(drop),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hull::Hull;
+    use super::*;
+
+    /// A small generator (xorshift).
+    struct Random(u64);
+
+    impl Random {
+        fn between(&mut self, low: f64, high: f64) -> f64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            low + (high - low) * ((self.0 >> 11) as f64 / (1u64 << 53) as f64)
+        }
+
+        fn vector(&mut self, size: f64) -> V3 {
+            V3::from_fn(|_, _| self.between(-size, size))
+        }
+    }
+
+    fn patch(random: &mut Random, count: usize) -> Vec<[V3; 3]> {
+        (0..count)
+            .map(|_| {
+                let a = random.vector(900.0);
+                [a, a + random.vector(60.0), a + random.vector(60.0)]
+            })
+            .collect()
+    }
+
+    fn solids(random: &mut Random) -> Vec<Solid> {
+        let points: Vec<V3> = (0..12).map(|_| random.vector(300.0)).collect();
+        vec![
+            Solid::Cuboid {
+                half: random.vector(400.0).abs(),
+            },
+            Solid::Cylinder {
+                radius: random.between(1.0, 500.0),
+                half_length: random.between(1.0, 500.0),
+            },
+            Solid::Capsule {
+                radius: random.between(1.0, 200.0),
+                half_length: random.between(0.0, 500.0),
+            },
+            Solid::Hull(Hull::of_points(&points, "hull").unwrap()),
+        ]
+    }
+
+    /// The largest excess of single-precision bounds over double-precision distances, as a share of the allowance.
+    fn worst_share<K: Kernel>(
+        random: &mut Random,
+        tree: &Tree,
+        convex: &Convex,
+        kernel: &K,
+        pose: &Rigid,
+    ) -> f64 {
+        let allowance = rounding_allowance(tree, convex.radius, &pose.translation);
+        let motion = Motion::of(pose);
+        let mut worst = f64::NEG_INFINITY;
+        let mut hold = |bound: f32, p: &V3| {
+            let truth = convex.solid.signed_distance(&pose.point(p)).value;
+            worst = worst.max((f64::from(bound) - truth) / allowance);
+        };
+        for node in &tree.nodes {
+            let load =
+                |blocks: &[super::super::lanes::Block; 3]| blocks.each_ref().map(Portable::load);
+            let bounds = bound_over_boxes(kernel, &motion, load(&node.centre), load(&node.half))
+                .store()
+                .0;
+            for (lane, bound) in bounds.into_iter().enumerate() {
+                let centre = V3::from_fn(|i, _| f64::from(node.centre[i].0[lane]));
+                let half = V3::from_fn(|i, _| f64::from(node.half[i].0[lane]));
+                for corner in 0..8 {
+                    let sign = V3::from_fn(|i, _| if corner >> i & 1 == 0 { 1.0 } else { -1.0 });
+                    hold(bound, &(centre + half.component_mul(&sign)));
+                }
+                hold(bound, &(centre + half.component_mul(&random.vector(1.0))));
+            }
+        }
+        for leaf in &tree.leaves {
+            let moved = leaf
+                .corner
+                .each_ref()
+                .map(|c| motion.move_points(c.each_ref().map(Portable::load)));
+            let fields = moved.map(|at| kernel.field(at));
+            let bounds = bound_over_triangles(&moved, &fields).store().0;
+            for (lane, bound) in bounds.into_iter().enumerate() {
+                let [a, b, c] = tree.triangles[leaf.triangle[lane] as usize];
+                let (u, v) = (random.between(0.0, 1.0), random.between(0.0, 1.0));
+                for p in [a, b, c, a + (b - a) * u * v + (c - a) * u * (1.0 - v)] {
+                    hold(bound, &p);
+                }
+            }
+        }
+        worst
+    }
+
+    #[test]
+    fn single_precision_bounds_stay_within_the_proven_allowance() {
+        let mut random = Random(0x5EED);
+        let mut worst = f64::NEG_INFINITY;
+        for round in 0..300 {
+            let tree = Tree::build(&patch(&mut random, 200));
+            let axis = random.vector(1.0).normalize();
+            let turn = Rigid::turn(&axis, random.between(-3.0, 3.0));
+            let reach = if round % 2 == 0 { 300.0 } else { 2500.0 };
+            let pose = Rigid::slide(random.vector(reach)).then(&turn);
+            for solid in solids(&mut random) {
+                let convex = Convex::new(solid);
+                let share = match &convex.kernel {
+                    AnyKernel::Cuboid(k) => worst_share(&mut random, &tree, &convex, k, &pose),
+                    AnyKernel::Cylinder(k) => worst_share(&mut random, &tree, &convex, k, &pose),
+                    AnyKernel::Capsule(k) => worst_share(&mut random, &tree, &convex, k, &pose),
+                    AnyKernel::Hull(k) => worst_share(&mut random, &tree, &convex, k, &pose),
+                };
+                worst = worst.max(share);
+            }
+        }
+        assert!(worst < 1.0, "a bound exceeded its allowance {worst} times");
+        assert!(
+            worst > 0.0,
+            "no rounding at all was seen: the test does not test"
+        );
+    }
 }
