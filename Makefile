@@ -46,7 +46,7 @@ lint: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --package igrt-firmware --features python --locked -- -D warnings
-	cargo check --package igrt-firmware --no-default-features --locked
+	cargo rustc --package igrt-firmware --lib --crate-type rlib --no-default-features --locked
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 

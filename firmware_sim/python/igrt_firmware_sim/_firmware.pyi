@@ -1,0 +1,103 @@
+"""Firmware, mechanics and X-rays of the simulated room (Rust)."""
+
+from collections.abc import Sequence
+from typing import Self, final
+
+import numpy as np
+import numpy.typing as npt
+
+from igrt_firmware_sim.truth import Fields, Six, TruthDict
+
+__all__ = [
+    "Pacer",
+    "Room",
+    "SimulatorError",
+    "build_hash",
+    "decode_frame",
+    "encode_frame",
+    "fault_table",
+    "seeded_setup_error",
+]
+
+class SimulatorError(ValueError):
+    """Something the simulator refuses; the message says what was wrong, where, and what to do."""
+
+@final
+class Room:
+    """The firmwares, their wires, the couch and the patient under one clock (integer microseconds).
+
+    ``axes`` in millimetres and degrees (lateral, longitudinal, vertical, rotation, pitch, roll; joints of an arm in
+    degrees). ``hu``: int16 of shape (z, y, x), contiguous, -1000 where there is no patient; ``spacing_mm`` and
+    ``origin_mm`` (centre of voxel 0) in x, y, z of the DICOM patient frame. ``setup_error``: six numbers of the
+    transform in the fixed frame about the isocentre.
+    """
+
+    def __new__(
+        cls,
+        *,
+        seed: int,
+        family: str = "pedestal",
+        axes: Sequence[float],
+        base_mm: Sequence[float] = ...,
+        referenced: bool = True,
+        load_kg: float = 75.0,
+        isocentre_mm: Sequence[float] = ...,
+        setup_error: Sequence[float] = ...,
+        hu: npt.NDArray[np.int16] | None = None,
+        spacing_mm: Sequence[float] = ...,
+        origin_mm: Sequence[float] = ...,
+        renders: bool = True,
+    ) -> Self: ...
+    @property
+    def now_us(self) -> int: ...
+    def advance(self, to_us: int) -> None: ...
+    def write(self, line: str, octets: bytes) -> None: ...
+    def read(self, line: str) -> bytes: ...
+    def line_break(self, line: str) -> None: ...
+    def set_enable(self, position: str, for_ms: float | None = None) -> None: ...
+    def set_estop(self, pressed: bool) -> None: ...
+    def set_touch_guard(self, pressed: bool) -> None: ...
+    def set_exposure_switch(self, closed: bool) -> None: ...
+    def set_door(self, closed: bool) -> None: ...
+    def set_jog_keys(self, keys: int) -> None: ...
+    def set_brake_release(self, released: bool) -> None: ...
+    def push(self, axis: str, by: float) -> None: ...
+    def shift_patient(self, by: Sequence[float]) -> None: ...
+    def inject(
+        self,
+        target: str,
+        kind: str,
+        *,
+        axis: str | None = None,
+        value: float | None = None,
+        direction: str | None = None,
+    ) -> None: ...
+    def clear(self, target: str) -> None: ...
+    def trace_hash(self) -> str: ...
+    def truth(self) -> TruthDict: ...
+
+@final
+class Pacer:
+    """Keeps a room at real time and pumps octets between its lines and open, non-blocking files."""
+
+    def __new__(cls, room: Room) -> Self: ...
+    def attach(self, line: str, descriptor: int) -> None: ...
+    @property
+    def slipped_us(self) -> int: ...
+    @property
+    def overrun_octets(self) -> int: ...
+    def close(self) -> None: ...
+
+def seeded_setup_error(seed: int, max_mm: float, max_deg: float) -> Six: ...
+def fault_table() -> list[tuple[str, str, str]]: ...
+def build_hash() -> str: ...
+def decode_frame(direction: str, run: bytes) -> tuple[Fields, bytes] | None:
+    """What stood between two delimiters: the fields and the body.
+
+    Fields: type, session, seq, ack, epoch, flags, device, t_us, deadline_us.
+
+    ``None`` where the firmware would drop it. ``direction``: "H" host to device, "D" device to host.
+    """
+
+def encode_frame(direction: str, fields: Fields, body: bytes) -> bytes:
+    """The octets of a frame as the firmware writes it, delimiters included."""

@@ -1,0 +1,159 @@
+"""The room on ptys in real time, with its control socket beside."""
+
+import contextlib
+import json
+import os
+import pty
+import socketserver
+import threading
+import tty
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from igrt_firmware_sim import control
+from igrt_firmware_sim._firmware import Pacer, Room, SimulatorError
+
+LINES = ("couch", "imager", "pendant")
+SOCKET_PATH_MAX = 107  # sun_path of Linux, without its ending zero
+REQUEST_MAX = 65536
+
+
+class _PseudoTerminal:
+    """One pty. The slave stays open here, so that a client may come and go without the master seeing a hang-up."""
+
+    def __init__(self) -> None:
+        self.master, self.slave = pty.openpty()
+        # A fresh pty echoes and translates; raw before anybody learns its name.
+        tty.setraw(self.slave)
+        os.set_blocking(self.master, False)
+        self.path = os.ttyname(self.slave)
+
+    def close(self) -> None:
+        for descriptor in (self.master, self.slave):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+class _ControlServer(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, path: Path, service: "Service") -> None:
+        self.service = service
+        super().__init__(str(path), _ControlHandler)
+
+
+class _ControlHandler(socketserver.StreamRequestHandler):
+    server: _ControlServer
+
+    def handle(self) -> None:
+        while line := self.rfile.readline(REQUEST_MAX):
+            answer = self.server.service.answer(line)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+
+class Service:
+    """A served room: three ptys, a control socket, `endpoints.json` in ``run_dir``.
+
+    A context manager; leaving it ends everything.
+
+    Raises:
+        SimulatorError: ``run_dir`` cannot hold the socket.
+    """
+
+    def __init__(self, room: Room, run_dir: Path, *, seed: int) -> None:
+        self.room = room
+        self.run_dir = run_dir.absolute()
+        self.stopped = threading.Event()
+        self._seed = seed
+        self._pacer = Pacer(room)
+        self._ptys: dict[str, _PseudoTerminal] = {}
+        self._server: _ControlServer | None = None
+
+    @property
+    def endpoints(self) -> dict[str, Any]:
+        """What `endpoints.json` says."""
+        lines = {name: terminal.path for name, terminal in self._ptys.items()}
+        socket = str(self.run_dir / "control.sock")
+        return {
+            **lines,
+            "control": socket,
+            "pid": os.getpid(),
+            "seed": self._seed,
+            "simulator": True,
+        }
+
+    def __enter__(self) -> Self:
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        path = self.run_dir / "control.sock"
+        if len(os.fsencode(path)) > SOCKET_PATH_MAX:
+            raise SimulatorError(
+                f"{path} is longer than {SOCKET_PATH_MAX} octets; choose a shorter --run-dir"
+            )
+        path.unlink(missing_ok=True)
+        for name in LINES:
+            self._ptys[name] = _PseudoTerminal()
+            self._pacer.attach(name, self._ptys[name].master)
+        self._server = _ControlServer(path, self)
+        threading.Thread(
+            target=self._server.serve_forever, name="igrt-sim-control", daemon=True
+        ).start()
+        partial = self.run_dir / "endpoints.json.partial"
+        partial.write_text(json.dumps(self.endpoints) + "\n", encoding="utf-8")
+        partial.replace(self.run_dir / "endpoints.json")
+
+    def answer(self, line: bytes) -> dict[str, Any]:
+        """Answers one request line of the control socket."""
+        request_id: Any = None
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                raise SimulatorError("a request is one JSON object a line")
+            request_id = request.pop("id", None)
+            op = request.pop("op", None)
+            if not isinstance(op, str):
+                raise SimulatorError("a request needs the field op, a string")
+            if op == "quit":
+                self.stopped.set()
+                return {"id": request_id, "ok": True}
+            result = control.perform(self.room, op, request)
+            if op == "time":
+                result |= {
+                    "slipped_us": self._pacer.slipped_us,
+                    "overrun_octets": self._pacer.overrun_octets,
+                }
+        except (SimulatorError, ValueError) as error:
+            return {"id": request_id, "ok": False, "error": str(error)}
+        return {"id": request_id, "ok": True, **result}
+
+    def close(self) -> None:
+        """Ends the pump, closes lines and socket, removes the files. Calling it twice does nothing."""
+        self.stopped.set()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+        self._pacer.close()
+        for terminal in self._ptys.values():
+            terminal.close()
+        self._ptys.clear()
+        for name in ("endpoints.json", "control.sock"):
+            (self.run_dir / name).unlink(missing_ok=True)

@@ -1,0 +1,50 @@
+"""Shapes of what the firmware module takes and gives."""
+
+from typing import Literal, TypedDict
+
+LineName = Literal["couch", "imager", "pendant"]
+Six = tuple[float, float, float, float, float, float]
+
+
+class LineCounters(TypedDict):
+    """Counters of one line since power-up."""
+
+    accepted: int
+    dropped: int
+    too_long: int
+    replayed: int
+    refused: int
+    executed: int
+
+
+class TruthDict(TypedDict):
+    """What no host may know: millimetres, degrees, in axis order."""
+
+    now_us: int
+    axes: list[float]
+    speeds: list[float]
+    primary: list[float]
+    secondary: list[float]
+    commanded: list[float]
+    brakes_engaged: bool
+    couch_state: int
+    couch_faults: int
+    stop_cause: int
+    epoch: int
+    beam_gate: bool
+    radiates: bool
+    imager_faults: int
+    pendant_faults: int
+    gantry_deg: float
+    arms_parked: bool
+    sag_mm: float
+    patient: list[float]
+    residual: list[float]
+    distance_mm: float
+    angle_deg: float
+    octets_through_line_faults: int
+    counters: dict[LineName, LineCounters]
+
+
+# Header of a frame: type, session, seq, ack, epoch, flags, device, t_us, deadline_us.
+Fields = tuple[int, int, int, int, int, int, int, int, int]

@@ -1,0 +1,448 @@
+//! `igrt_firmware_sim._firmware`: converts, releases the interpreter lock, maps errors, and nothing else.
+
+use crate::kinematics::Family;
+use crate::limits::{AXES, NAMES};
+use crate::paced::{Pump, locked};
+use crate::pose::Six;
+use crate::room::faults::{LINE_KINDS, Request, TABLE};
+use crate::room::{self, Config, EnablePosition, LINES, LineName, Truth};
+use crate::xray::volume::Volume;
+use numpy::{PyReadonlyArray3, PyUntypedArrayMethods};
+use pyo3::create_exception;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+create_exception!(
+    igrt_firmware_sim._firmware,
+    SimulatorError,
+    PyValueError,
+    "Something the simulator refuses; the message says what was wrong, where, and what to do."
+);
+
+pub(crate) fn refused(sentence: impl Into<String>) -> PyErr {
+    SimulatorError::new_err(sentence.into())
+}
+
+fn line_named(name: &str) -> PyResult<LineName> {
+    LINES
+        .into_iter()
+        .find(|line| format!("{line:?}").eq_ignore_ascii_case(name))
+        .ok_or_else(|| refused(format!("line {name:?} is none of couch, imager, pendant")))
+}
+
+fn axis_named(name: &str) -> PyResult<usize> {
+    NAMES
+        .iter()
+        .position(|axis| *axis == name)
+        .or_else(|| name.parse().ok().filter(|index| *index < AXES))
+        .ok_or_else(|| {
+            refused(format!(
+                "axis {name:?} is none of {} nor an index below {AXES}",
+                NAMES.join(", ")
+            ))
+        })
+}
+
+fn family_named(name: &str, base: [f64; 3]) -> PyResult<Family> {
+    match name {
+        "pedestal" => Ok(Family::Pedestal),
+        "hexapod" => Ok(Family::Hexapod { base }),
+        "arm" => Ok(Family::Arm),
+        _ => Err(refused(format!(
+            "family {name:?} is none of pedestal, hexapod, arm"
+        ))),
+    }
+}
+
+/// Millimetres and degrees of each axis to micro-units and back.
+fn micro(family: &Family, axes: &[f64; AXES]) -> [f64; AXES] {
+    let mut out = *axes;
+    for (value, limit) in out.iter_mut().zip(family.limits()) {
+        *value *= limit.kind.scale();
+    }
+    out
+}
+
+fn human(family: &Family, axes: &[f64; AXES]) -> Vec<f64> {
+    axes.iter()
+        .zip(family.limits())
+        .map(|(value, limit)| value / limit.kind.scale())
+        .collect()
+}
+
+/// A simulated treatment room.
+#[pyclass(frozen, module = "igrt_firmware_sim._firmware")]
+struct Room {
+    room: Arc<Mutex<room::Room>>,
+    family: Family,
+}
+
+impl Room {
+    fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut room::Room) -> T + Send) -> T
+    where
+        T: Send,
+    {
+        py.detach(|| work(&mut locked(&self.room)))
+    }
+}
+
+fn volume(
+    hu: Option<PyReadonlyArray3<'_, i16>>,
+    spacing: [f64; 3],
+    origin: [f64; 3],
+) -> PyResult<Option<Volume>> {
+    let Some(hu) = hu else { return Ok(None) };
+    let [nz, ny, nx] = hu.shape() else {
+        return Err(refused("hu must have three dimensions: z, y, x"));
+    };
+    let size = [*nx, *ny, *nz];
+    let values = hu
+        .as_slice()
+        .map_err(|_| refused("hu must be a contiguous array of int16 in z, y, x order"))?
+        .to_vec();
+    Volume::new(values, size, spacing, origin)
+        .map(Some)
+        .map_err(refused)
+}
+
+#[pymethods]
+impl Room {
+    #[new]
+    #[pyo3(signature = (*, seed, family = "pedestal", axes, base_mm = [0.0; 3], referenced = true, load_kg = 75.0, isocentre_mm = [0.0; 3],
+                        setup_error = [0.0; 6], hu = None, spacing_mm = [1.0; 3], origin_mm = [0.0; 3], renders = true))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    fn new(
+        seed: u64,
+        family: &str,
+        axes: [f64; AXES],
+        base_mm: [f64; 3],
+        referenced: bool,
+        load_kg: f64,
+        isocentre_mm: [f64; 3],
+        setup_error: Six,
+        hu: Option<PyReadonlyArray3<'_, i16>>,
+        spacing_mm: [f64; 3],
+        origin_mm: [f64; 3],
+        renders: bool,
+    ) -> PyResult<Self> {
+        let family = family_named(family, base_mm)?;
+        if let Some((name, limit)) =
+            NAMES
+                .iter()
+                .zip(family.limits())
+                .zip(axes)
+                .find_map(|((name, limit), at)| {
+                    let at = at * limit.kind.scale();
+                    (!(f64::from(limit.min)..=f64::from(limit.max)).contains(&at))
+                        .then_some((name, limit))
+                })
+        {
+            let (low, high) = (
+                f64::from(limit.min) / limit.kind.scale(),
+                f64::from(limit.max) / limit.kind.scale(),
+            );
+            return Err(refused(format!(
+                "axes: {name} is outside its limits of {low} to {high} {}",
+                limit.kind.unit()
+            )));
+        }
+        if !(0.0..=300.0).contains(&load_kg) {
+            return Err(refused(format!("load_kg {load_kg} is not within 0 to 300")));
+        }
+        let config = Config {
+            seed,
+            family,
+            axes: micro(&family, &axes),
+            referenced,
+            load_kg,
+            isocentre: isocentre_mm,
+            setup_error,
+            patient: volume(hu, spacing_mm, origin_mm)?,
+            renders,
+        };
+        Ok(Self {
+            room: Arc::new(Mutex::new(room::Room::new(config))),
+            family,
+        })
+    }
+
+    #[getter]
+    fn now_us(&self, py: Python<'_>) -> u64 {
+        self.with(py, |room| room.now_us())
+    }
+
+    fn advance(&self, py: Python<'_>, to_us: u64) {
+        self.with(py, |room| room.advance(to_us));
+    }
+
+    fn write(&self, py: Python<'_>, line: &str, octets: &[u8]) -> PyResult<()> {
+        let line = line_named(line)?;
+        self.with(py, |room| room.write(line, octets));
+        Ok(())
+    }
+
+    fn read<'py>(&self, py: Python<'py>, line: &str) -> PyResult<Bound<'py, PyBytes>> {
+        let line = line_named(line)?;
+        Ok(PyBytes::new(py, &self.with(py, |room| room.read(line))))
+    }
+
+    fn line_break(&self, py: Python<'_>, line: &str) -> PyResult<()> {
+        let line = line_named(line)?;
+        self.with(py, |room| room.line_break(line));
+        Ok(())
+    }
+
+    #[pyo3(signature = (position, for_ms = None))]
+    fn set_enable(&self, py: Python<'_>, position: &str, for_ms: Option<f64>) -> PyResult<()> {
+        let position = match position {
+            "released" => EnablePosition::Released,
+            "enabled" => EnablePosition::Enabled,
+            "squeezed" => EnablePosition::Squeezed,
+            _ => {
+                return Err(refused(format!(
+                    "position {position:?} is none of released, enabled, squeezed"
+                )));
+            }
+        };
+        if for_ms.is_some_and(|time| !(time > 0.0 && time <= 3.6e6)) {
+            return Err(refused("for_ms must be above 0 and at most 3600000"));
+        }
+        self.with(py, |room| {
+            room.set_enable(position, for_ms.map(|time| (time * 1e3) as u64))
+        });
+        Ok(())
+    }
+
+    fn set_estop(&self, py: Python<'_>, pressed: bool) {
+        self.with(py, |room| room.set_estop(pressed));
+    }
+
+    fn set_touch_guard(&self, py: Python<'_>, pressed: bool) {
+        self.with(py, |room| room.set_touch_guard(pressed));
+    }
+
+    fn set_exposure_switch(&self, py: Python<'_>, closed: bool) {
+        self.with(py, |room| room.set_exposure_switch(closed));
+    }
+
+    fn set_door(&self, py: Python<'_>, closed: bool) {
+        self.with(py, |room| room.set_door(closed));
+    }
+
+    fn set_jog_keys(&self, py: Python<'_>, keys: u16) {
+        self.with(py, |room| room.set_jog_keys(keys));
+    }
+
+    fn set_brake_release(&self, py: Python<'_>, released: bool) {
+        self.with(py, |room| room.set_manual_release(released));
+    }
+
+    fn push(&self, py: Python<'_>, axis: &str, by: f64) -> PyResult<()> {
+        let axis = axis_named(axis)?;
+        self.with(py, |room| room.push(axis, by)).map_err(refused)
+    }
+
+    fn shift_patient(&self, py: Python<'_>, by: Six) -> PyResult<()> {
+        if !by
+            .iter()
+            .all(|value| value.is_finite() && value.abs() <= 1000.0)
+        {
+            return Err(refused(
+                "a patient shift must be finite and within 1000 mm and deg",
+            ));
+        }
+        self.with(py, |room| room.shift_patient(&by));
+        Ok(())
+    }
+
+    #[pyo3(signature = (target, kind, *, axis = None, value = None, direction = None))]
+    fn inject(
+        &self,
+        py: Python<'_>,
+        target: String,
+        kind: String,
+        axis: Option<&str>,
+        value: Option<f64>,
+        direction: Option<String>,
+    ) -> PyResult<()> {
+        let axis = axis.map(axis_named).transpose()?;
+        let request = Request {
+            target,
+            kind,
+            axis,
+            value,
+            direction,
+        };
+        self.with(py, |room| room.inject(&request)).map_err(refused)
+    }
+
+    fn clear(&self, py: Python<'_>, target: &str) -> PyResult<()> {
+        self.with(py, |room| room.clear(target)).map_err(refused)
+    }
+
+    fn trace_hash(&self, py: Python<'_>) -> String {
+        format!("{:016x}", self.with(py, |room| room.trace_hash()))
+    }
+
+    fn truth<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let truth = self.with(py, |room| room.truth());
+        self.truth_dict(py, &truth)
+    }
+}
+
+impl Room {
+    fn truth_dict<'py>(&self, py: Python<'py>, truth: &Truth) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        dict.set_item("now_us", truth.now_us)?;
+        dict.set_item("axes", human(&self.family, &truth.axes))?;
+        dict.set_item("speeds", human(&self.family, &truth.speeds))?;
+        dict.set_item(
+            "primary",
+            human(&self.family, &truth.primary.map(f64::from)),
+        )?;
+        dict.set_item(
+            "secondary",
+            human(&self.family, &truth.secondary.map(f64::from)),
+        )?;
+        dict.set_item("commanded", human(&self.family, &truth.commanded))?;
+        dict.set_item("brakes_engaged", truth.brakes_engaged)?;
+        dict.set_item("couch_state", truth.couch_state)?;
+        dict.set_item("couch_faults", truth.couch_faults)?;
+        dict.set_item("stop_cause", truth.stop_cause)?;
+        dict.set_item("epoch", truth.epoch)?;
+        dict.set_item("beam_gate", truth.beam_gate)?;
+        dict.set_item("radiates", truth.radiates)?;
+        dict.set_item("imager_faults", truth.imager_faults)?;
+        dict.set_item("pendant_faults", truth.pendant_faults)?;
+        dict.set_item("gantry_deg", truth.gantry_deg)?;
+        dict.set_item("arms_parked", truth.arms_parked)?;
+        dict.set_item("sag_mm", truth.sag_mm)?;
+        dict.set_item("patient", truth.patient)?;
+        dict.set_item("residual", truth.residual)?;
+        dict.set_item("distance_mm", truth.distance_mm)?;
+        dict.set_item("angle_deg", truth.angle_deg)?;
+        dict.set_item("octets_through_line_faults", truth.dropped_by_line_faults)?;
+        let counters = PyDict::new(py);
+        for (line, counted) in LINES.iter().zip(&truth.counters) {
+            let one = PyDict::new(py);
+            one.set_item("accepted", counted.accepted)?;
+            one.set_item("dropped", counted.dropped)?;
+            one.set_item("too_long", counted.too_long)?;
+            one.set_item("replayed", counted.replayed)?;
+            one.set_item("refused", counted.refused)?;
+            one.set_item("executed", counted.executed)?;
+            counters.set_item(format!("{line:?}").to_lowercase(), one)?;
+        }
+        dict.set_item("counters", counters)?;
+        Ok(dict)
+    }
+}
+
+/// Keeps a room at real time and pumps octets between its lines and open files.
+#[pyclass(frozen, module = "igrt_firmware_sim._firmware")]
+struct Pacer {
+    pump: Mutex<Pump>,
+}
+
+impl Pacer {
+    fn pump(&self) -> std::sync::MutexGuard<'_, Pump> {
+        self.pump
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Pacer {
+    #[new]
+    fn new(room: &Room) -> PyResult<Self> {
+        Ok(Self {
+            pump: Mutex::new(Pump::start(Arc::clone(&room.room))?),
+        })
+    }
+
+    /// Attaches an open file by a duplicate of its descriptor, which must not block.
+    fn attach(&self, line: &str, descriptor: i32) -> PyResult<()> {
+        let line = line_named(line)?;
+        self.pump().attach(line, duplicate(descriptor)?);
+        Ok(())
+    }
+
+    #[getter]
+    fn slipped_us(&self) -> u64 {
+        self.pump().gauges().slipped_us.load(Ordering::Relaxed)
+    }
+
+    #[getter]
+    fn overrun_octets(&self) -> u64 {
+        self.pump().gauges().overrun.load(Ordering::Relaxed)
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.pump().close());
+    }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "a descriptor number from Python; it is only duplicated, and a number that is not open is an error of dup"
+)]
+fn duplicate(descriptor: i32) -> PyResult<OwnedFd> {
+    if descriptor < 0 {
+        return Err(refused(format!("{descriptor} is not a file descriptor")));
+    }
+    // SAFETY: the borrow ends with this call; a descriptor that is not open makes dup fail with EBADF.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    Ok(borrowed.try_clone_to_owned()?)
+}
+
+/// Six numbers of the setup error that a seed gives.
+#[pyfunction]
+fn seeded_setup_error(seed: u64, max_mm: f64, max_deg: f64) -> PyResult<Six> {
+    if !(0.0..=100.0).contains(&max_mm) || !(0.0..=10.0).contains(&max_deg) {
+        return Err(refused(format!(
+            "setup error up to {max_mm} mm and {max_deg} deg is not within 100 mm and 10 deg"
+        )));
+    }
+    Ok(room::seeded_setup_error(seed, max_mm, max_deg))
+}
+
+/// All faults of the model: (target, kind, meaning of the value).
+#[pyfunction]
+fn fault_table() -> Vec<(String, String, String)> {
+    let (lines, others): (Vec<_>, Vec<_>) = TABLE.iter().partition(|(_, kind, _)| *kind == "*");
+    let of = |target: &str, kind: &str, meaning: &str| {
+        (target.to_owned(), kind.to_owned(), meaning.to_owned())
+    };
+    let devices = others
+        .iter()
+        .map(|(target, kind, meaning)| of(target, kind, meaning));
+    let line_kinds = lines.iter().flat_map(|(target, _, _)| {
+        LINE_KINDS
+            .iter()
+            .map(move |(kind, meaning)| of(target, kind, meaning))
+    });
+    devices.chain(line_kinds).collect()
+}
+
+/// Digest of the firmware build, hexadecimal.
+#[pyfunction]
+fn build_hash() -> String {
+    crate::line::build()
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect()
+}
+
+/// Firmware, mechanics and X-rays of the simulated room.
+#[pymodule]
+mod _firmware {
+    #[pymodule_export]
+    use super::{Pacer, Room, SimulatorError, build_hash, fault_table, seeded_setup_error};
+    #[pymodule_export]
+    use crate::python_codec::{decode_frame, encode_frame};
+}

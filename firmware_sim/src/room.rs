@@ -1,0 +1,668 @@
+//! The treatment room: three firmwares, the wires between them, the couch, the patient and the X-rays, under one clock.
+//!
+//! Nothing here reads a clock or a file. Time advances by [`Room::advance`] in control cycles of 1 ms; octets of the lines go in and out
+//! by [`Room::write`] and [`Room::read`]. Same seed, same calls, same trace hash, on every machine.
+
+pub mod faults;
+pub mod frames;
+
+use crate::couch::enable::Contacts;
+use crate::couch::{self, Couch};
+use crate::imager::{self, Imager};
+use crate::kinematics::Family;
+use crate::limits::{AXES, Limits};
+use crate::line::Counters;
+use crate::pendant::{self, Pendant};
+use crate::plant::{CYCLE_US, Drive, Plant, Sensors};
+use crate::pose::{Pose, Six, Vector};
+use crate::random::Stream;
+use crate::xray::panel::Panel;
+use crate::xray::volume::Volume;
+use crate::xray::{Frame, Job, Scene};
+use faults::{RoomFaults, SwitchState};
+use frames::Frames;
+use std::sync::Arc;
+
+/// The three serial lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is named for its device")]
+pub enum LineName {
+    Couch = 0,
+    Imager = 1,
+    Pendant = 2,
+}
+
+/// All lines in order.
+pub const LINES: [LineName; 3] = [LineName::Couch, LineName::Imager, LineName::Pendant];
+
+/// Position of the three-position switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(
+    missing_docs,
+    reason = "the names are those of docs/simulator_control.md"
+)]
+pub enum EnablePosition {
+    #[default]
+    Released,
+    Enabled,
+    Squeezed,
+}
+
+/// How a room is made.
+#[derive(Debug)]
+pub struct Config {
+    /// One seed for everything.
+    pub seed: u64,
+    /// Couch family.
+    pub family: Family,
+    /// Axes at the start, micro-units.
+    pub axes: [f64; AXES],
+    /// Whether the couch is referenced at power-up.
+    pub referenced: bool,
+    /// Kilograms on the top.
+    pub load_kg: f64,
+    /// Isocentre of the plan in DICOM patient coordinates, mm.
+    pub isocentre: Vector,
+    /// Setup error: six numbers of the transform in the fixed frame about the isocentre that displaces the patient from the plan.
+    pub setup_error: Six,
+    /// Voxels of the patient; without them the X-rays see the couch top alone.
+    pub patient: Option<Volume>,
+    /// Whether frames are rendered inside [`Room::advance`]. Otherwise the runner takes jobs and delivers frames.
+    pub renders: bool,
+}
+
+/// A seeded setup error: a shift of uniform direction and length up to `max_mm`, a turn of uniform axis and angle up to `max_deg`.
+pub fn seeded_setup_error(seed: u64, max_mm: f64, max_deg: f64) -> Six {
+    let mut stream = Stream::new(seed, "patient.setup");
+    let (direction, length) = (stream.direction(), max_mm * stream.uniform());
+    let (axis, angle) = (stream.direction(), max_deg * stream.uniform());
+    let shift = direction.map(|part| part * length);
+    Pose::translation(shift)
+        .then(&Pose::about(&axis, angle))
+        .six()
+}
+
+/// `table top from DICOM` for a patient who, with the top at `fixed_from_table`, lies `error` away from the plan.
+pub fn table_from_dicom(isocentre: &Vector, fixed_from_table: &Pose, error: &Pose) -> Pose {
+    fixed_from_table
+        .inverse()
+        .then(error)
+        .then(&planned_fixed_from_dicom(isocentre))
+}
+
+/// `fixed from DICOM` of a head-first supine patient exactly as planned: the isocentre of the plan at the isocentre of the machine.
+fn planned_fixed_from_dicom(isocentre: &Vector) -> Pose {
+    let to_patient = Pose::patient_from_dicom();
+    let isocentre = to_patient.point(isocentre);
+    Pose::translation(isocentre.map(|part| -part)).then(&to_patient)
+}
+
+/// What no host may know.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "fields are those of docs/simulator_control.md")]
+pub struct Truth {
+    pub now_us: u64,
+    pub axes: [f64; AXES],
+    pub speeds: [f64; AXES],
+    pub primary: [i32; AXES],
+    pub secondary: [i32; AXES],
+    pub commanded: [f64; AXES],
+    pub brakes_engaged: bool,
+    pub couch_state: u8,
+    pub couch_faults: u32,
+    pub stop_cause: u8,
+    pub epoch: u16,
+    pub beam_gate: bool,
+    pub radiates: bool,
+    pub imager_faults: u32,
+    pub pendant_faults: u32,
+    pub gantry_deg: f64,
+    pub arms_parked: bool,
+    pub sag_mm: f64,
+    pub patient: Six,
+    pub residual: Six,
+    pub distance_mm: f64,
+    pub angle_deg: f64,
+    pub counters: [Counters; 3],
+    pub dropped_by_line_faults: u64,
+}
+
+#[derive(Debug, Default)]
+struct Hands {
+    position: EnablePosition,
+    before: EnablePosition,
+    changed_us: u64,
+    release_us: Option<u64>,
+    estop: bool,
+    touch_guard: bool,
+    exposure_switch: bool,
+    door_closed: bool,
+    jog_keys: u16,
+}
+
+/// Contact B of the enable follows contact A by this: no two contacts are alike.
+const CONTACT_SKEW_US: u64 = 3000;
+
+/// The room.
+#[derive(Debug)]
+pub struct Room {
+    seed: u64,
+    boots: u64,
+    now_us: u64,
+    next_cycle_us: u64,
+    couch: Option<Box<Couch>>,
+    imager: Option<Box<Imager>>,
+    pendant: Option<Box<Pendant>>,
+    couch_config: couch::Config,
+    plant: Plant,
+    drive: Drive,
+    family: Family,
+    limits: Limits,
+    hands: Hands,
+    faults: RoomFaults,
+    to_host: [Vec<u8>; 3],
+    imager_wires: imager::Wires,
+    keys: pendant::Keys,
+    isocentre: Vector,
+    table_from_dicom: Pose,
+    scene: Arc<Scene>,
+    frames: Frames,
+    renders: bool,
+    jobs: Vec<Job>,
+    trace: u64,
+}
+
+#[inline]
+fn mixed(hash: u64, value: u64) -> u64 {
+    // One multiplication a word (the step of wyhash without its table): quick enough for every axis of every cycle.
+    let product = u128::from(hash ^ value) * 0x9E37_79B9_7F4A_7C15_u128;
+    (product as u64) ^ ((product >> 64) as u64).rotate_left(23)
+}
+
+impl Room {
+    /// A room at time 0: couch at rest, arms parked, door closed, exposure switch held, enable released.
+    pub fn new(config: Config) -> Self {
+        let limits = config.family.limits();
+        let plant = Plant::new(&limits, config.axes, config.load_kg, config.seed);
+        let couch_config = couch::Config {
+            family: config.family,
+            limits,
+            referenced: config.referenced,
+            power_was_lost: false,
+        };
+        let couch = Box::new(Couch::new(&couch_config, plant.sensors(), config.seed, 0));
+        let true_table = true_table(&config.family, &limits, &plant);
+        let scene = Arc::new(Scene {
+            patient: config.patient,
+            panel: Panel::new(config.seed),
+            seed: config.seed,
+        });
+        Self {
+            seed: config.seed,
+            boots: 0,
+            now_us: 0,
+            next_cycle_us: 0,
+            couch: Some(couch),
+            imager: Some(Box::new(Imager::new(config.seed, 0))),
+            pendant: Some(Box::new(Pendant::new(config.seed, 0))),
+            couch_config,
+            drive: Drive {
+                position: config.axes,
+                ..Drive::default()
+            },
+            plant,
+            family: config.family,
+            limits,
+            hands: Hands {
+                exposure_switch: true,
+                door_closed: true,
+                ..Hands::default()
+            },
+            faults: RoomFaults::new(config.seed),
+            to_host: [Vec::new(), Vec::new(), Vec::new()],
+            imager_wires: imager::Wires::default(),
+            keys: pendant::Keys::default(),
+            isocentre: config.isocentre,
+            table_from_dicom: table_from_dicom(
+                &config.isocentre,
+                &true_table,
+                &Pose::correction(&config.setup_error),
+            ),
+            frames: Frames::of(&scene),
+            scene,
+            renders: config.renders,
+            jobs: Vec::new(),
+            trace: mixed(0, config.seed),
+        }
+    }
+
+    /// The room's clock.
+    pub fn now_us(&self) -> u64 {
+        self.now_us
+    }
+
+    /// Hash of everything that went over the lines and every true position so far.
+    pub fn trace_hash(&self) -> u64 {
+        self.trace
+    }
+
+    /// Advances the clock to `to_us`, control cycle by control cycle. The past is not an error: nothing happens.
+    pub fn advance(&mut self, to_us: u64) {
+        while self.next_cycle_us <= to_us {
+            self.now_us = self.next_cycle_us;
+            self.next_cycle_us += CYCLE_US;
+            self.cycle();
+        }
+        self.now_us = self.now_us.max(to_us);
+    }
+
+    fn device_us(&self, line: LineName) -> u64 {
+        self.faults.device_us(line, self.now_us)
+    }
+
+    /// Octets from the host arrive on a line now.
+    pub fn write(&mut self, line: LineName, octets: &[u8]) {
+        self.trace_octets(line, 0, octets);
+        match self.faults.to_device(line, self.now_us, octets) {
+            Some(passed) => self.deliver_to_device(line, &passed),
+            None => self.deliver_to_device(line, octets),
+        }
+    }
+
+    fn deliver_to_device(&mut self, line: LineName, octets: &[u8]) {
+        let now_us = self.device_us(line);
+        let mut out = Vec::new();
+        match line {
+            LineName::Couch => {
+                if let Some(couch) = &mut self.couch {
+                    couch.receive(now_us, octets, &mut out);
+                }
+            }
+            LineName::Imager => {
+                if let Some(imager) = &mut self.imager {
+                    imager.receive(now_us, octets, &self.frames, &mut out);
+                }
+            }
+            LineName::Pendant => {
+                if let Some(pendant) = &mut self.pendant {
+                    pendant.receive(now_us, octets, &mut out);
+                }
+            }
+        }
+        self.send(line, &out);
+    }
+
+    /// A BREAK condition on a line.
+    pub fn line_break(&mut self, line: LineName) {
+        self.trace_octets(line, 2, &[]);
+        let now_us = self.device_us(line);
+        match line {
+            LineName::Couch => {
+                if let Some(couch) = &mut self.couch {
+                    couch.line_break(now_us);
+                }
+            }
+            LineName::Imager => {
+                if let Some(imager) = &mut self.imager {
+                    imager.line_break(now_us, &self.frames);
+                }
+            }
+            LineName::Pendant => {
+                if let Some(pendant) = &mut self.pendant {
+                    pendant.line_break(now_us);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, line: LineName, octets: &[u8]) {
+        if octets.is_empty() {
+            return;
+        }
+        self.trace_octets(line, 1, octets);
+        let passed = self.faults.to_host(line, self.now_us, octets);
+        if let Some(buffer) = self.to_host.get_mut(line as usize) {
+            buffer.extend_from_slice(passed.as_deref().unwrap_or(octets));
+        }
+    }
+
+    /// Takes what the devices have sent on a line.
+    pub fn read(&mut self, line: LineName) -> Vec<u8> {
+        self.to_host
+            .get_mut(line as usize)
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    fn trace_octets(&mut self, line: LineName, way: u64, octets: &[u8]) {
+        let mut hash = mixed(self.trace, self.now_us << 4 | (line as u64) << 2 | way);
+        for chunk in octets.chunks(8) {
+            let mut word = [0; 8];
+            for (to, from) in word.iter_mut().zip(chunk) {
+                *to = *from;
+            }
+            hash = mixed(hash, u64::from_le_bytes(word));
+        }
+        self.trace = mixed(hash, octets.len() as u64);
+    }
+
+    fn cycle(&mut self) {
+        self.run_hands();
+        self.plant.cycle(self.now_us, &self.drive);
+        self.run_couch();
+        self.run_imager();
+        self.run_pendant();
+        for position in self.plant.axes() {
+            self.trace = mixed(self.trace, position.to_bits());
+        }
+        if self.faults.lines_active() {
+            self.run_line_faults();
+        }
+    }
+
+    fn run_line_faults(&mut self) {
+        for line in LINES {
+            let late = self.faults.due_to_device(line, self.now_us);
+            if !late.is_empty() {
+                self.deliver_to_device(line, &late);
+            }
+            let late = self.faults.due_to_host(line, self.now_us);
+            if let Some(buffer) = self.to_host.get_mut(line as usize) {
+                buffer.extend_from_slice(&late);
+            }
+        }
+    }
+
+    fn run_hands(&mut self) {
+        if self.hands.release_us.is_some_and(|at| self.now_us >= at) {
+            self.set_enable(EnablePosition::Released, None);
+        }
+    }
+
+    fn contacts(&self) -> Contacts {
+        let closed = self.hands.position == EnablePosition::Enabled;
+        let settled = self.now_us - self.hands.changed_us >= CONTACT_SKEW_US;
+        let b = if settled {
+            closed
+        } else {
+            self.hands.before == EnablePosition::Enabled
+        };
+        Contacts {
+            a: self.faults.contact_a.applied(closed, self.now_us),
+            b: self.faults.contact_b.applied(b, self.now_us),
+            squeezed: self.hands.position == EnablePosition::Squeezed,
+        }
+    }
+
+    fn run_couch(&mut self) {
+        let wires = couch::Wires {
+            enable: self.contacts(),
+            estop: self.faults.estop.applied(self.hands.estop, self.now_us),
+            touch_guard: self
+                .faults
+                .touch_guard
+                .applied(self.hands.touch_guard, self.now_us),
+            arms_parked: self
+                .imager
+                .as_ref()
+                .is_some_and(|imager| imager.arms_parked()),
+            manual_release: self.plant.manual_release,
+        };
+        let now_us = self.device_us(LineName::Couch);
+        let Some(couch) = &mut self.couch else {
+            self.drive = Drive {
+                position: self.drive.position,
+                ..Drive::default()
+            };
+            return;
+        };
+        let mut out = Vec::new();
+        self.drive = couch.tick(now_us, &wires, self.plant.sensors(), &mut out);
+        self.send(LineName::Couch, &out);
+    }
+
+    fn run_imager(&mut self) {
+        let wires = imager::Wires {
+            door_closed: self.hands.door_closed,
+            couch_at_rest: self.couch.as_ref().is_some_and(|couch| couch.at_rest()),
+            exposure_switch: self.hands.exposure_switch,
+            source_collision: self.faults.source_arm == SwitchState::Stuck,
+            panel_collision: self.faults.panel_arm == SwitchState::Stuck,
+            generator_fault: self.faults.generator == SwitchState::Off,
+            panel_fault: self.faults.panel == SwitchState::Off,
+        };
+        let now_us = self.device_us(LineName::Imager);
+        let Some(imager) = &mut self.imager else {
+            return;
+        };
+        if wires == self.imager_wires && now_us < imager.quiet_until_us() {
+            return;
+        }
+        self.imager_wires = wires;
+        let mut out = Vec::new();
+        let ended = imager.tick(now_us, &wires, &self.frames, &mut out);
+        self.send(LineName::Imager, &out);
+        if let Some(exposure) = ended {
+            let job = self.job(exposure);
+            if self.renders {
+                let frame = job.render();
+                self.deliver(&job, frame);
+            } else {
+                self.jobs.push(job);
+            }
+        }
+    }
+
+    fn run_pendant(&mut self) {
+        let keys = pendant::Keys {
+            enable: self.contacts(),
+            estop: self.hands.estop,
+            jog: self.hands.jog_keys,
+            supply_fault: self.faults.pendant_supply == SwitchState::Off,
+        };
+        let now_us = self.device_us(LineName::Pendant);
+        let Some(pendant) = &mut self.pendant else {
+            return;
+        };
+        if keys == self.keys && now_us < pendant.quiet_until_us() {
+            return;
+        }
+        self.keys = keys;
+        let mut out = Vec::new();
+        pendant.tick(now_us, &keys, &mut out);
+        self.send(LineName::Pendant, &out);
+    }
+
+    fn job(&self, exposure: imager::Exposure) -> Job {
+        let fixed_from_table = true_table(&self.family, &self.limits, &self.plant);
+        let gantry_deg = self
+            .imager
+            .as_ref()
+            .map_or(0.0, |imager| imager.gantry_deg());
+        Job {
+            exposure,
+            source_deg: gantry_deg + imager::SOURCE_OFFSET_DEG,
+            fixed_from_dicom: fixed_from_table.then(&self.table_from_dicom),
+            fixed_from_table,
+            scene: Arc::clone(&self.scene),
+        }
+    }
+
+    /// Takes the frames that are to be rendered.
+    pub fn take_jobs(&mut self) -> Vec<Job> {
+        std::mem::take(&mut self.jobs)
+    }
+
+    /// A rendered frame reaches the imager.
+    pub fn deliver(&mut self, job: &Job, frame: Frame) {
+        self.frames.store(job.exposure, frame);
+        if let Some(imager) = &mut self.imager {
+            imager.frame_delivered(job.exposure.frame);
+        }
+    }
+
+    /// Puts the three-position switch somewhere; with `for_us` it is released by itself after that time unless renewed.
+    pub fn set_enable(&mut self, position: EnablePosition, for_us: Option<u64>) {
+        if position != self.hands.position {
+            self.hands.before = self.hands.position;
+            self.hands.position = position;
+            self.hands.changed_us = self.now_us;
+        }
+        self.hands.release_us = for_us.map(|time| self.now_us + time);
+    }
+
+    /// The E-stop button.
+    pub fn set_estop(&mut self, pressed: bool) {
+        self.hands.estop = pressed;
+    }
+
+    /// Somebody leans on the touch guard.
+    pub fn set_touch_guard(&mut self, pressed: bool) {
+        self.hands.touch_guard = pressed;
+    }
+
+    /// The exposure switch.
+    pub fn set_exposure_switch(&mut self, closed: bool) {
+        self.hands.exposure_switch = closed;
+    }
+
+    /// The room door.
+    pub fn set_door(&mut self, closed: bool) {
+        self.hands.door_closed = closed;
+    }
+
+    /// Jog keys of the pendant, two bits an axis.
+    pub fn set_jog_keys(&mut self, keys: u16) {
+        self.hands.jog_keys = keys;
+    }
+
+    /// The manual brake release.
+    pub fn set_manual_release(&mut self, released: bool) {
+        self.plant.manual_release = released;
+    }
+
+    /// A hand pushes an axis by millimetres or degrees; only with the brakes released by hand.
+    pub fn push(&mut self, axis: usize, by: f64) -> Result<(), String> {
+        let limit = self
+            .limits
+            .get(axis)
+            .ok_or_else(|| format!("axis {axis} does not exist; there are {AXES}"))?;
+        if self.plant.push(axis, by * limit.kind.scale()) {
+            Ok(())
+        } else {
+            Err("the brakes hold; release them by hand first (hand.brake_release)".to_owned())
+        }
+    }
+
+    /// The patient moves on the couch: six numbers of a transform in the fixed frame about the isocentre.
+    pub fn shift_patient(&mut self, by: &Six) {
+        let table = true_table(&self.family, &self.limits, &self.plant);
+        let moved = Pose::correction(by).then(&table.then(&self.table_from_dicom));
+        self.table_from_dicom = table.inverse().then(&moved);
+    }
+
+    /// Cuts or restores the power of a device. Restored, it boots: new boot id, no session.
+    pub fn set_power(&mut self, line: LineName, on: bool) {
+        let is_on = match line {
+            LineName::Couch => self.couch.is_some(),
+            LineName::Imager => self.imager.is_some(),
+            LineName::Pendant => self.pendant.is_some(),
+        };
+        if is_on == on {
+            return;
+        }
+        self.boots += 1;
+        let (seed, now_us) = (self.seed.wrapping_add(self.boots), self.device_us(line));
+        match line {
+            LineName::Couch => {
+                let config = couch::Config {
+                    power_was_lost: true,
+                    ..self.couch_config.clone()
+                };
+                self.couch =
+                    on.then(|| Box::new(Couch::new(&config, self.plant.sensors(), seed, now_us)));
+            }
+            LineName::Imager => self.imager = on.then(|| Box::new(Imager::new(seed, now_us))),
+            LineName::Pendant => self.pendant = on.then(|| Box::new(Pendant::new(seed, now_us))),
+        }
+    }
+
+    /// Whether a device has power.
+    pub fn powered(&self, line: LineName) -> bool {
+        match line {
+            LineName::Couch => self.couch.is_some(),
+            LineName::Imager => self.imager.is_some(),
+            LineName::Pendant => self.pendant.is_some(),
+        }
+    }
+
+    /// What is true.
+    pub fn truth(&self) -> Truth {
+        let table = true_table(&self.family, &self.limits, &self.plant);
+        let now = table.then(&self.table_from_dicom);
+        let residual = planned_fixed_from_dicom(&self.isocentre).then(&now.inverse());
+        let [x, y, z] = residual.origin();
+        let sensors: &Sensors = self.plant.sensors();
+        let couch = self.couch.as_deref();
+        Truth {
+            now_us: self.now_us,
+            axes: self.plant.axes(),
+            speeds: self.plant.speeds(),
+            primary: sensors.primary,
+            secondary: sensors.secondary,
+            commanded: self.drive.position,
+            brakes_engaged: sensors.brakes_engaged,
+            couch_state: couch.map_or(couch::State::PoweredOff, Couch::state) as u8,
+            couch_faults: couch.map_or(0, Couch::faults),
+            stop_cause: couch.map_or(0, |couch| couch.stop_cause() as u8),
+            epoch: couch.map_or(0, Couch::epoch),
+            beam_gate: couch.is_some_and(Couch::beam_gate),
+            radiates: self.imager.as_ref().is_some_and(|imager| imager.radiates()),
+            imager_faults: self.imager.as_ref().map_or(0, |imager| imager.faults()),
+            pendant_faults: self.pendant.as_ref().map_or(0, |pendant| pendant.faults()),
+            gantry_deg: self
+                .imager
+                .as_ref()
+                .map_or(0.0, |imager| imager.gantry_deg()),
+            arms_parked: self
+                .imager
+                .as_ref()
+                .is_some_and(|imager| imager.arms_parked()),
+            sag_mm: self.plant.sag(&self.limits).0,
+            patient: now.six(),
+            residual: residual.six(),
+            distance_mm: (x * x + y * y + z * z).sqrt(),
+            angle_deg: residual.angle_deg(),
+            counters: [
+                couch.map(Couch::counters).unwrap_or_default(),
+                self.imager
+                    .as_ref()
+                    .map(|imager| imager.counters())
+                    .unwrap_or_default(),
+                self.pendant
+                    .as_ref()
+                    .map(|pendant| pendant.counters())
+                    .unwrap_or_default(),
+            ],
+            dropped_by_line_faults: self.faults.octets_touched(),
+        }
+    }
+
+    /// Injects a fault; a sentence if the model does not have it.
+    pub fn inject(&mut self, fault: &faults::Request) -> Result<(), String> {
+        faults::inject(self, fault)
+    }
+
+    /// Ends the faults of a target, or of all with `all`; a sentence if there is no such target.
+    pub fn clear(&mut self, target: &str) -> Result<(), String> {
+        faults::clear(self, target)
+    }
+}
+
+/// `fixed from table top` as it truly is: axes with creep, and the top bent by its load.
+fn true_table(family: &Family, limits: &Limits, plant: &Plant) -> Pose {
+    let (sag_mm, sag_deg) = plant.sag(limits);
+    Pose::translation([0.0, 0.0, sag_mm])
+        .then(&family.table_top(&plant.axes()))
+        .then(&Pose::rx(sag_deg))
+}

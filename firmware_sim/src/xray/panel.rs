@@ -1,0 +1,311 @@
+//! The flat panel: quantum and electronic noise, pixel gains, offsets, dead pixels, saturation, and its stored flood.
+
+use crate::imager::{Exposure, PANEL_COLS, PANEL_ROWS, PITCH_NM};
+use crate::random::Stream;
+use crate::wire::message::Technique;
+use rayon::prelude::*;
+
+const COLS: usize = PANEL_COLS as usize;
+const ROWS: usize = PANEL_ROWS as usize;
+const PITCH_MM: f64 = PITCH_NM as f64 * 1e-6;
+
+/// Photons detected by an unbinned pixel of the open field for 1 mAs at 80 kVp and 1500 mm.
+const PHOTONS_PER_MAS: f64 = 5e4;
+/// Photons of one count: an open field of 10 mAs is near saturation.
+const PHOTONS_PER_COUNT: f64 = 8.3;
+/// Output of the tube rises with this power of the voltage.
+const OUTPUT_POWER: f64 = 2.5;
+/// Read-out noise in counts.
+const ELECTRONIC_SIGMA: f64 = 6.0;
+/// The offset warms up by so many counts within so many seconds.
+const OFFSET_DRIFT: (f64, f64) = (4.0, 600.0);
+/// Frames averaged into the stored flood.
+const FLOOD_FRAMES: f64 = 64.0;
+const FULL_SCALE: f64 = 65535.0;
+
+/// Technique of the stored flood: about a quarter of full scale.
+pub const FLOOD_TECHNIQUE: Technique = Technique {
+    kvp_tenth: 800,
+    filter: 0,
+    binning: 1,
+    mas_u: 2_500,
+    field_um: [-250_000, 250_000, -250_000, 250_000],
+};
+
+/// How a pixel fails.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Defect {
+    None,
+    /// Reads its offset whatever comes.
+    Deaf,
+    /// Reads full scale.
+    Hot,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pixel {
+    gain: f32,
+    offset: f32,
+    defect: Defect,
+}
+
+/// A panel with its defects, unbinned.
+#[derive(Debug)]
+pub struct Panel {
+    pixels: Vec<Pixel>,
+    seed: u64,
+}
+
+impl Panel {
+    /// The panel of a seed: gains within some percent, offsets near 1000 counts with column structure, 0.05 % dead pixels, one dead line, one cluster.
+    pub fn new(seed: u64) -> Self {
+        let mut stream = Stream::new(seed, "panel.maps");
+        let columns: Vec<f64> = (0..COLS).map(|_| 15.0 * stream.normal()).collect();
+        let (line, line_from) = (
+            (stream.uniform() * COLS as f64) as usize,
+            (stream.uniform() * ROWS as f64) as usize,
+        );
+        let (centre_row, centre_col) = (
+            stream.uniform() * ROWS as f64,
+            stream.uniform() * COLS as f64,
+        );
+        let mut pixels = Vec::with_capacity(ROWS * COLS);
+        for row in 0..ROWS {
+            for (col, column) in columns.iter().enumerate() {
+                let (y, x) = (
+                    row as f64 / ROWS as f64 - 0.5,
+                    col as f64 / COLS as f64 - 0.5,
+                );
+                let slow = 1.0 + 0.03 * libm::sin(7.0 * x + 1.0) * libm::cos(5.0 * y);
+                let gain = slow * (1.0 + 0.01 * stream.normal());
+                let offset = 1000.0 + column + 5.0 * stream.normal();
+                let far = (row as f64 - centre_row)
+                    .abs()
+                    .max((col as f64 - centre_col).abs());
+                let defect = match stream.uniform() {
+                    _ if far < 2.0 || (col == line && row > line_from) => Defect::Deaf,
+                    u if u < 0.0004 => Defect::Deaf,
+                    u if u < 0.0005 => Defect::Hot,
+                    _ => Defect::None,
+                };
+                pixels.push(Pixel {
+                    gain: gain as f32,
+                    offset: offset as f32,
+                    defect,
+                });
+            }
+        }
+        Self { pixels, seed }
+    }
+
+    /// The panel read with a binning: means of gain and offset, dead if any of its pixels is.
+    fn binned(&self, row: usize, col: usize, binning: usize) -> Pixel {
+        let (mut gain, mut offset, mut defect) = (0.0, 0.0, Defect::None);
+        for i in 0..binning {
+            for j in 0..binning {
+                if let Some(pixel) = self
+                    .pixels
+                    .get((row * binning + i) * COLS + col * binning + j)
+                {
+                    gain += pixel.gain;
+                    offset += pixel.offset;
+                    if pixel.defect != Defect::None {
+                        defect = pixel.defect;
+                    }
+                }
+            }
+        }
+        let count = (binning * binning) as f32;
+        Pixel {
+            gain: gain / count,
+            offset: offset / count,
+            defect,
+        }
+    }
+
+    /// Open-field signal relative to the central ray: obliquity (cos^3) and the heel of the anode along Y.
+    fn open_field(row: usize, col: usize, binning: usize) -> f64 {
+        let place = |index: usize, count: usize| {
+            ((index * binning) as f64 + (binning as f64 - count as f64) / 2.0) * PITCH_MM
+        };
+        let (x, y) = (place(col, COLS), -place(row, ROWS));
+        let sid = crate::xray::SID_MM;
+        let cosine = sid / libm::sqrt(sid * sid + x * x + y * y);
+        cosine * cosine * cosine * (1.0 + 0.04 * y / 150.0 - 0.02 * (y / 150.0) * (y / 150.0))
+    }
+
+    /// Counts of one binned pixel. `frames` reads are averaged.
+    fn count(
+        &self,
+        place: (usize, usize, usize),
+        signal: f64,
+        technique: &Technique,
+        drift: f64,
+        frames: f64,
+        noise: &mut Stream,
+    ) -> u16 {
+        let (row, col, binning) = place;
+        let pixel = self.binned(row, col, binning);
+        let area = (binning * binning) as f64;
+        let output = libm::pow(f64::from(technique.kvp_tenth) / 800.0, OUTPUT_POWER)
+            * f64::from(technique.mas_u)
+            * 1e-3;
+        let mean = signal * Self::open_field(row, col, binning) * output * PHOTONS_PER_MAS * area;
+        let photons = noise.poisson(mean * frames) / frames;
+        let electronic = ELECTRONIC_SIGMA / libm::sqrt(frames) * noise.normal();
+        let exact = match pixel.defect {
+            Defect::None => {
+                f64::from(pixel.offset)
+                    + drift
+                    + f64::from(pixel.gain) * photons / (PHOTONS_PER_COUNT * area)
+                    + electronic
+            }
+            Defect::Deaf => f64::from(pixel.offset) + drift + electronic,
+            Defect::Hot => FULL_SCALE,
+        };
+        libm::round(exact).clamp(0.0, FULL_SCALE) as u16
+    }
+
+    fn read(
+        &self,
+        binning: u8,
+        technique: &Technique,
+        drift: f64,
+        frames: f64,
+        key: u64,
+        signal: impl Fn(usize) -> f64 + Sync,
+    ) -> Vec<u8> {
+        let binning = usize::from(binning.max(1));
+        let (rows, cols) = (ROWS / binning, COLS / binning);
+        (0..rows)
+            .into_par_iter()
+            .flat_map_iter(|row| {
+                // A stream of its own for every row, so that threads do not matter.
+                let mut noise = Stream::new(
+                    key ^ (row as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+                    "panel.noise",
+                );
+                let line: Vec<u8> = (0..cols)
+                    .flat_map(|col| {
+                        self.count(
+                            (row, col, binning),
+                            signal(row * cols + col),
+                            technique,
+                            drift,
+                            frames,
+                            &mut noise,
+                        )
+                        .to_le_bytes()
+                    })
+                    .collect();
+                line
+            })
+            .collect()
+    }
+
+    /// Octets of a frame of relative `signal` (binned, row-major).
+    pub fn expose(&self, signal: &[f32], exposure: &Exposure, seed: u64) -> Vec<u8> {
+        let (counts, seconds) = OFFSET_DRIFT;
+        let drift = counts * (1.0 - libm::exp(-(exposure.end_us as f64) * 1e-6 / seconds));
+        let key = seed ^ (u64::from(exposure.frame) << 32);
+        self.read(
+            exposure.technique.binning,
+            &exposure.technique,
+            drift,
+            1.0,
+            key,
+            |k| f64::from(signal.get(k).copied().unwrap_or(0.0)),
+        )
+    }
+
+    /// The stored flood in a binning: open field, the mean of many frames.
+    pub fn flood(&self, binning: u8) -> Vec<u8> {
+        self.read(
+            binning,
+            &FLOOD_TECHNIQUE,
+            0.0,
+            FLOOD_FRAMES,
+            self.seed ^ 0xF100D,
+            |_| 1.0,
+        )
+    }
+
+    /// The stored offset of the flood in a binning.
+    pub fn flood_offset(&self, binning: u8) -> Vec<u8> {
+        self.read(
+            binning,
+            &FLOOD_TECHNIQUE,
+            0.0,
+            FLOOD_FRAMES,
+            self.seed ^ 0x0FF5E7,
+            |_| 0.0,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(octets: &[u8]) -> Vec<f64> {
+        octets
+            .chunks(2)
+            .map(|c| f64::from(u16::from_le_bytes([c[0], c[1]])))
+            .collect()
+    }
+
+    #[test]
+    fn flood_is_a_quarter_of_full_scale_and_its_offset_near_1000() {
+        let panel = Panel::new(3);
+        let (flood, offset) = (counts(&panel.flood(4)), counts(&panel.flood_offset(4)));
+        let middle = |image: &[f64]| {
+            let mut sorted = image.to_vec();
+            sorted.sort_by(f64::total_cmp);
+            sorted[sorted.len() / 2]
+        };
+        assert!(
+            (10_000.0..22_000.0).contains(&middle(&flood)),
+            "{}",
+            middle(&flood)
+        );
+        assert!((middle(&offset) - 1000.0).abs() < 20.0);
+        let dead = flood
+            .iter()
+            .zip(&offset)
+            .filter(|(f, o)| (*f - *o).abs() < 1000.0)
+            .count();
+        assert!(
+            dead > 50 && dead < flood.len() / 30,
+            "{dead} dead of {}",
+            flood.len()
+        );
+    }
+
+    #[test]
+    fn noise_of_a_flat_frame_is_that_of_its_photons() {
+        let panel = Panel::new(3);
+        let technique = Technique {
+            mas_u: 1_000,
+            binning: 2,
+            ..FLOOD_TECHNIQUE
+        };
+        let frame = |key| counts(&panel.read(2, &technique, 0.0, 1.0, key, |_| 0.05));
+        let (a, b) = (frame(1), frame(2));
+        let flood = counts(&panel.flood(2));
+        let live: Vec<f64> = a
+            .iter()
+            .zip(&b)
+            .zip(&flood)
+            .filter(|(_, f)| **f > 5000.0 && **f < 60_000.0)
+            .map(|((a, b), _)| a - b)
+            .collect();
+        let variance = live.iter().map(|d| d * d).sum::<f64>() / live.len() as f64 / 2.0;
+        let photons = 0.05 * PHOTONS_PER_MAS * 4.0;
+        let expected =
+            photons / (PHOTONS_PER_COUNT * 4.0).powi(2) + ELECTRONIC_SIGMA.powi(2) + 1.0 / 12.0;
+        assert!(
+            (variance / expected - 1.0).abs() < 0.1,
+            "{variance} against {expected}"
+        );
+    }
+}
