@@ -403,6 +403,9 @@ def _placement(surface: PatientSurface | None, table_from_patient: ArrayLike | N
     placement = np.asarray(table_from_patient, dtype=np.float64)
     if placement.shape != (4, 4):
         raise RoomError(f"table_from_patient has shape {placement.shape}; it needs (4, 4)")
+    if tuple(placement[3]) != (0.0, 0.0, 0.0, 1.0):
+        raise RoomError(f"table_from_patient: its last row is {placement[3]}, not 0 0 0 1")
+    ClearanceRoom.poses_at([fixed_joint(placement)], 0.0)  # Refuses what is not a rigid motion.
     return placement
 
 

@@ -206,27 +206,42 @@ def _star_radii(
 ) -> NDArray[np.float64]:
     """Radius per direction such that the polygon through them holds every contour of the slice.
 
-    Every contour edge is sampled so finely that no sector is skipped; a direction takes the largest radius of the two
-    sectors beside it, and 1 / cos(half a sector) more, since a chord dips below its ends by that much.
+    Edges are cut into pieces of at most 2 mm, and the further end of a piece counts for every sector that it meets; a
+    direction takes the larger of the two sectors beside it, and 1 / cos(half a sector) more, since a chord dips below
+    its ends by that much.
     """
     sector = 2.0 * math.pi / directions
     largest = np.full(
         directions, 1.0
     )  # Without any crossing 1 mm is kept, so that the tube stays a tube.
     for loop in loops:
-        start = loop - centre
-        end = np.roll(start, -1, axis=0)
-        reach = np.maximum(np.linalg.norm(start, axis=1), np.linalg.norm(end, axis=1))
-        a = np.arctan2(start[:, 1], start[:, 0])
-        turn = (np.arctan2(end[:, 1], end[:, 0]) - a + math.pi) % (2.0 * math.pi) - math.pi
-        # The larger end bounds the radius of the whole edge; edges are short next to the body.
-        first = np.floor(np.minimum(a, a + turn) / sector).astype(int)
-        last = np.floor(np.maximum(a, a + turn) / sector).astype(int)
-        for low, high, r in zip(first, last, reach, strict=True):
-            for cell in range(low, high + 1):
-                largest[cell % directions] = max(largest[cell % directions], r)
+        points = _finer(loop - centre)
+        after = np.roll(points, -1, axis=0)
+        reach = np.maximum(np.linalg.norm(points, axis=1), np.linalg.norm(after, axis=1))
+        angle = np.arctan2(points[:, 1], points[:, 0])
+        turn = np.arctan2(after[:, 1], after[:, 0]) - angle
+        turn = (turn + math.pi) % (2.0 * math.pi) - math.pi
+        first = np.floor(np.minimum(angle, angle + turn) / sector).astype(int)
+        last = np.floor(np.maximum(angle, angle + turn) / sector).astype(int)
+        for step in range(int((last - first).max()) + 1):
+            met = first + step <= last
+            np.maximum.at(largest, (first + step)[met] % directions, reach[met])
     corner: NDArray[np.float64] = np.maximum(largest, np.roll(largest, 1)) / math.cos(sector / 2.0)
     return corner
+
+
+def _finer(loop: NDArray[np.float64], longest_mm: float = 2.0) -> NDArray[np.float64]:
+    """The same closed polygon with points added, none further than `longest_mm` from the next."""
+    edges = np.roll(loop, -1, axis=0) - loop
+    counts = np.maximum(1, np.ceil(np.linalg.norm(edges, axis=1) / longest_mm).astype(int))
+    if counts.sum() > 1_000_000:
+        return loop
+    start = np.repeat(np.arange(len(loop)), counts)
+    share = (np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)) / counts[
+        start
+    ]
+    finer: NDArray[np.float64] = loop[start] + edges[start] * share[:, None]
+    return finer
 
 
 def _complete(
