@@ -15,8 +15,8 @@ from igrt_firmware_sim.serving import Service
 
 BANNER = """\
 +------------------------------------------------------------+
-|  SIMULATOR   no couch moves, no X-rays, no patient is here  |
-|  igrt-sim is not a medical device                           |
+|  SIMULATOR: no couch moves, no X-rays, no patient is here  |
+|  igrt-sim is not a medical device                          |
 +------------------------------------------------------------+"""
 
 app = typer.Typer(
