@@ -285,7 +285,7 @@ class ScriptedOperator:
     async def _approve(self, proposal: Proposal) -> None:
         """Two acts: ask for the challenge, then read the proposal and type code and number."""
         result = await self._demand(commands.RequestChallenge(digest=proposal.digest))
-        challenge = ApprovalChallenge.model_validate(result.data)
+        challenge = ApprovalChallenge.model_validate(result.data["challenge"])
         fact = _read_off(proposal, challenge.fact_axis)
         await self._demand(
             commands.Approve(

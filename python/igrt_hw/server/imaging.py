@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from igrt_hw._core import PanelGeometry
 from igrt_hw.devices.frames import RawFrame, View
 from igrt_hw.devices.imager import ClpImager
+from igrt_hw.geometry import wrap_deg
 from igrt_hw.guidance.panel import (
     CorrectedImage,
     PanelCalibration,
@@ -39,6 +40,7 @@ DARK_FRAMES = 2  # two, so that unstable pixels show
 CALIBRATION_US_MAX = 30 * 60 * 1_000_000  # the offset of a panel drifts with its temperature
 COUCH_SAMPLES_MAX = 6000  # five minutes at 20 Hz
 AROUND_EXPOSURE_US = 150_000  # telemetry comes every 50 ms: three samples before and after
+KVP_TOLERANCE = 0.5  # the gain of a panel follows the beam quality
 STILL_MM = 0.1  # encoder noise stays far below, a couch that creeps does not
 STILL_DEG = 0.05
 
@@ -50,8 +52,8 @@ class Technique(Frozen):
     belong to the treatment collimator, and a match needs the anatomy round the target.
     """
 
-    kvp: float = 110.0
-    mas: float = 3.0
+    kvp: float = 80.0
+    mas: float = 5.0
     binning: int = 2
     field_mm: tuple[float, float, float, float] = (-130.0, 130.0, -100.0, 100.0)
 
@@ -126,11 +128,12 @@ class ImageTaker:
         views = [self._view(field) for field in fields]
         try:
             calibration = self._calibrate(views[0], cancel, progress)
-            frames = []
-            for number, view in enumerate(views):
-                frames.append(
-                    self._imager.acquire(view, cancel, _part(progress, number, len(views)))
+            taken: dict[int, RawFrame] = {}
+            for number, index in enumerate(self._shortest_way(views)):
+                taken[index] = self._imager.acquire(
+                    views[index], cancel, _part(progress, number, len(views))
                 )
+            frames = [taken[index] for index in range(len(views))]
             progress("parking the arms", 0.9)
             self._imager.prepare(False).result(5.0)
             self._imager.park_arms(cancel)
@@ -143,6 +146,16 @@ class ImageTaker:
             for frame in frames
         )
         return AcquiredPair(self._stamp(frames, images), images)
+
+    def _shortest_way(self, views: Sequence[View]) -> list[int]:
+        """Order of the views from where the gantry stands: the nearer one first. It turns slowly over a patient."""
+        told = self._imager.telemetry
+        if told is None:
+            return list(range(len(views)))
+        stands_deg = told.gantry_deg + self._imager.source_offset_deg
+        return sorted(
+            range(len(views)), key=lambda n: abs(wrap_deg(views[n].source_angle_deg - stands_deg))
+        )
 
     def _view(self, field: PlannedField) -> View:
         return View(
@@ -164,6 +177,11 @@ class ImageTaker:
         self._imager.technique(view).result(5.0)
         self._imager.extend_arms(cancel)
         flood, flood_offset = self._imager.stored_flood()
+        if abs(flood.kvp - view.kvp) > KVP_TOLERANCE:
+            raise JobError(
+                f"the stored flood was taken at {flood.kvp:g} kVp, the images are to be taken at {view.kvp:g} kVp: "
+                "take a flood at this technique, or image at that of the flood"
+            )
         darks = self._imager.dark_frames(DARK_FRAMES, cancel)
         calibration = calibrate(
             flood.counts, flood_offset.counts, flood.mas, [dark.counts for dark in darks]
