@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple
 
@@ -82,8 +81,7 @@ class Header(NamedTuple):
     deadline_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """A frame that passed every check, with its decoded message."""
 
     header: Header
@@ -95,8 +93,14 @@ def _prefix_crc(direction: Direction, dictionary_hash: bytes) -> int:
     return crc
 
 
-_BASE_CRC: Final = {d: _prefix_crc(d, bytes(HASH_LEN)) for d in Direction}
-_SESSION_CRC: Final = {d: _prefix_crc(d, HASH) for d in Direction}
+# CRC of the prefix, by direction and message type: where the CRC of the content goes on from.
+_SEED: Final = {
+    direction: tuple(
+        _prefix_crc(direction, bytes(HASH_LEN) if is_base_type(kind) else HASH)
+        for kind in range(256)
+    )
+    for direction in Direction
+}
 
 
 def encode_frame(header: Header, body: bytes, direction: Direction) -> bytes:
@@ -106,12 +110,17 @@ def encode_frame(header: Header, body: bytes, direction: Direction) -> bytes:
     """
     if len(body) > BODY_LEN_MAX:
         raise MessageError(f"a body of {len(body)} octets; the most is {BODY_LEN_MAX}")
+    version, kind, _, session, seq, ack, epoch, flags, device, t_us, deadline_us = header
     try:
-        content = _HEADER.pack(*header[:2], len(body), *header[3:]) + body
+        content = (
+            _HEADER.pack(
+                version, kind, len(body), session, seq, ack, epoch, flags, device, t_us, deadline_us
+            )
+            + body
+        )
     except struct.error as error:
         raise MessageError(f"header does not fit: {error} in {header!r}") from error
-    seed = (_BASE_CRC if is_base_type(header.type) else _SESSION_CRC)[direction]
-    crc = crc32.iscsi(content, seed)
+    crc = crc32.iscsi(content, _SEED[direction][kind])
     encoded: bytes = cobs.encode(content + _CRC.pack(crc))
     return b"\x00" + encoded + b"\x00"
 
@@ -131,11 +140,8 @@ def decode_run(run: bytes, direction: Direction, device: int | None = None) -> F
         return Drop.SHORT
     if len(content) > FRAME_LEN_MAX:
         return Drop.OVERLONG
-    seed = (_BASE_CRC if is_base_type(content[1]) else _SESSION_CRC)[direction]
-    if (
-        crc32.iscsi(content[:-CRC_LEN], seed)
-        != _CRC.unpack_from(content, len(content) - CRC_LEN)[0]
-    ):
+    crc = crc32.iscsi(content[:-CRC_LEN], _SEED[direction][content[1]])
+    if crc != int.from_bytes(content[-CRC_LEN:], "little"):
         return Drop.CRC
     return _decode_content(content, direction, device)
 
@@ -151,7 +157,7 @@ def _decode_content(content: bytes, direction: Direction, device: int | None) ->
     if device is not None and header.device != device:
         return Drop.DEVICE
     message_class = BY_TYPE.get(header.type)
-    if message_class is None or message_class.SPEC.direction != direction.value:
+    if message_class is None or message_class.SPEC.direction != direction:
         return Drop.TYPE
     try:
         message = message_class.CODEC.unpack(content[HEADER_LEN:-CRC_LEN])

@@ -50,6 +50,7 @@ class _Codec:
             "<" + "".join(_code(field) for field in spec.repeat.fields) if spec.repeat else "<"
         )
         self._plain = all(not f.is_array and f.code != "s" for f in spec.fields)
+        self._fixed = spec.tail is None and spec.repeat is None
         names = [field.name for field in spec.fields]
         self._get: Callable[[Any], Any] = attrgetter(*names) if names else lambda _: ()
         self._one = len(names) == 1
@@ -76,6 +77,8 @@ class _Codec:
 
     def unpack(self, body: bytes) -> Message:
         head_len = self._head.size
+        if self._fixed and self._plain and len(body) == head_len:
+            return self.cls(*self._head.unpack(body))
         if len(body) < head_len:
             raise MessageError(f"{self.spec.name}: body of {len(body)} octets, at least {head_len}")
         values: Any = self._head.unpack_from(body)

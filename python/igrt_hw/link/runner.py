@@ -123,6 +123,7 @@ class Line:
         self._session: Session | None = None
         self._transport: Transport | None = None
         self._unsent = b""
+        self._wants_room = False
         self._sleeps_until_us = 0
         self._stops: deque[tuple[int, int, Future[m.Message]]] = deque()
         self._events: deque[LineEvent] = deque(maxlen=EVENT_QUEUE_LEN_MAX)
@@ -319,11 +320,12 @@ class Line:
     ) -> TelemetrySample | None:
         """Wait for telemetry that satisfies `until`; None when the time is over."""
 
-        def found() -> bool:
-            return self._telemetry is not None and until(self._telemetry)
+        def found() -> TelemetrySample | None:
+            sample = self._telemetry
+            return sample if sample is not None and until(sample) else None
 
         with self._changed:
-            return self._telemetry if self._changed.wait_for(found, timeout_s) else None
+            return self._changed.wait_for(found, timeout_s)
 
     def raise_if_lost(self) -> None:
         """Raise `LinkLost` if no session is open now."""
@@ -398,25 +400,26 @@ class Line:
         session.settings = _with_baud(session.settings, transport.baud)
         with self._lock:
             self._session, self._transport, self._unsent = session, transport, b""
+            self._wants_room = False
             session.open(monotonic_us())
             self._flush()
         poller = select.poll()
         wake_fd = self._wake_r.fileno()
         poller.register(wake_fd, select.POLLIN)
         try:
+            poller.register(transport.fileno(), select.POLLIN)
             while session.state is not SessionState.LOST:
                 if self._closing.is_set():
                     with self._lock:
                         session.lose(LinkLost(LossCause.CLOSED, ""))
                 else:
                     self._turn(session, transport, poller)
-                self._deliver(session)
         finally:
             with self._lock:
                 self._session = self._transport = None
-                self._lost = session.lost
+                product = self._product(session)
             transport.close()
-            self._deliver(session)
+            self._hand_out(*product)
         return session.identity is not None
 
     def _turn(self, session: Session, transport: Transport, poller: select.poll) -> None:
@@ -425,27 +428,40 @@ class Line:
             now_us = monotonic_us()
             wake_us = min(session.next_wake_us(now_us), now_us + SLEEP_US_MAX)
             self._sleeps_until_us = wake_us
-            want = select.POLLIN | (select.POLLOUT if self._unsent else 0)
-        poller.register(transport.fileno(), want)
-        ready = dict(poller.poll((wake_us - now_us) / 1000))
+            if bool(self._unsent) is not self._wants_room:
+                self._wants_room = not self._wants_room
+                more = select.POLLOUT if self._wants_room else 0
+                poller.modify(transport.fileno(), select.POLLIN | more)
+        readable = False
+        for fd, event in poller.poll((wake_us - now_us) / 1000):
+            if fd == transport.fileno():
+                readable = bool(event & ~select.POLLOUT)
+            else:
+                self._wake_r.recv(4096)
         self._sleeps_until_us = 0
-        if self._wake_r.fileno() in ready:
-            self._wake_r.recv(4096)
-        try:
-            data = transport.read() if ready.get(transport.fileno(), 0) & ~select.POLLOUT else b""
-        except LinkLost as error:
-            with self._lock:
-                session.lose(error)
-            return
+        data, gone = b"", None
+        if readable:
+            try:
+                data = transport.read()
+            except LinkLost as error:
+                gone = error
         with self._lock:
-            now_us = monotonic_us()
-            if data:
-                session.receive(data, now_us)
-            while self._stops:
-                reason, nonce, future = self._stops.popleft()
-                session.stop(reason, now_us, future, nonce, already_sent=1)
-            session.tick(now_us)
-            self._flush()
+            if gone is not None:
+                session.lose(gone)
+            else:
+                self._feed(session, data)
+            product = self._product(session)
+        self._hand_out(*product)
+
+    def _feed(self, session: Session, data: bytes) -> None:
+        now_us = monotonic_us()
+        if data:
+            session.receive(data, now_us)
+        while self._stops:
+            reason, nonce, future = self._stops.popleft()
+            session.stop(reason, now_us, future, nonce, already_sent=1)
+        session.tick(now_us)
+        self._flush()
 
     def _flush(self) -> None:
         """Write what the session has to say; STOP first, even into the middle of a frame."""
@@ -462,24 +478,34 @@ class Line:
         if len(self._unsent) > UNSENT_LEN_MAX:
             session.lose(LinkLost(LossCause.SILENT, "the port takes no more octets"))
 
-    def _deliver(self, session: Session) -> None:
-        """Hand out what the session has produced; outside the lock, since callbacks may submit."""
-        with self._lock:
-            outcomes = session.take_outcomes()
-            events = session.take_events()
-            sample = session.telemetry
-            fresh = sample is not None and sample is not self._telemetry
-            if fresh and sample is not None:
-                self._telemetry = sample
-                self._count_rate(sample.received_us)
-            if any(isinstance(event, Opened) for event in events):
-                self._lost = None
-            elif session.lost is not None:
-                self._lost = session.lost
+    def _product(
+        self, session: Session
+    ) -> tuple[list[Outcome], list[Event], TelemetrySample | None]:
+        """What the session has produced since the last call, taken under the lock."""
+        outcomes, events, sample = (
+            session.take_outcomes(),
+            session.take_events(),
+            session.telemetry,
+        )
+        if sample is self._telemetry:
+            sample = None
+        if sample is not None:
+            self._telemetry = sample
+            self._count_rate(sample.received_us)
+        if session.lost is not None:
+            self._lost = session.lost
+        elif events and any(isinstance(event, Opened) for event in events):
+            self._lost = None
+        return outcomes, events, sample
+
+    def _hand_out(
+        self, outcomes: list[Outcome], events: list[Event], sample: TelemetrySample | None
+    ) -> None:
+        """Resolve futures and call listeners; outside the lock, since they may give commands."""
         _settle(outcomes)
         if events:
             self._publish(events)
-        if fresh and sample is not None:
+        if sample is not None:
             for listener in self._telemetry_listeners:
                 _guard(listener, sample)
             with self._changed:

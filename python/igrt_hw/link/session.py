@@ -231,6 +231,7 @@ class Session:
         self.round_trip_us: float | None = None
         self.lost: LinkLost | None = None
         self._random_u32 = random_u32
+        self._silence_us = max(SILENCE_US, 4000 * settings.telemetry_period_ms)
         self._reader = FrameReader(Direction.DEVICE_TO_HOST)
         self._out: list[bytes] = []
         self._urgent: list[bytes] = []
@@ -279,7 +280,8 @@ class Session:
             else:
                 self.tally.frames_received += 1
                 self._on_frame(item, now_us)
-        self._fill_window(now_us)
+        if self._waiting:
+            self._fill_window(now_us)
 
     def submit(
         self, message: m.Message, now_us: int, token: object, ttl_ms: int | None = None
@@ -386,17 +388,23 @@ class Session:
 
     def tick(self, now_us: int) -> None:
         """Let time pass. Feed what was received first, so that a stalled host blames no one."""
-        if self.state in (SessionState.CLOSED, SessionState.LOST):
+        state = self.state
+        if state is SessionState.CLOSED or state is SessionState.LOST:
             return
-        if self.state is SessionState.OPENING:
+        if state is SessionState.OPENING:
             self._tick_hello(now_us)
-        self._tick_stop(now_us)
-        if self.state is SessionState.OPEN:
-            self._tick_retransmission(now_us)
-            self._tick_lease(now_us)
-            self._tick_own_commands(now_us)
-            self._fill_window(now_us)
-        if self._is_open and now_us - self._heard_us > self._silence_us:
+        if self._stop is not None:
+            self._tick_stop(now_us)
+        if state is SessionState.OPEN:
+            if self._unanswered:
+                self._tick_retransmission(now_us)
+            if self._permission_until_us:
+                self._tick_lease(now_us)
+            if self.state is SessionState.OPEN:
+                self._tick_own_commands(now_us)
+            if self._waiting:
+                self._fill_window(now_us)
+        if now_us - self._heard_us > self._silence_us and self._is_open:
             ms = (now_us - self._heard_us) // 1000
             self._fail(LossCause.SILENT, f"for {ms} ms (unplugged, powered off, or stalled)")
 
@@ -449,10 +457,6 @@ class Session:
     @property
     def _is_open(self) -> bool:
         return self.state in (SessionState.OPEN, SessionState.TELEMETRY_ONLY)
-
-    @property
-    def _silence_us(self) -> int:
-        return max(SILENCE_US, 4000 * self.settings.telemetry_period_ms)
 
     def _go(self, trigger: Trigger) -> None:
         self.state = TRANSITIONS[self.state, trigger]
@@ -685,7 +689,7 @@ class Session:
     # ---- receiving -------------------------------------------------------------------------
 
     def _on_frame(self, frame: Frame, now_us: int) -> None:
-        header, message = frame.header, frame.message
+        header, message = frame
         if header.device != self.settings.device:
             self._other_device = header.device
             self.tally.unexpected += 1
