@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from igrt_hw.geometry import Correction
 from igrt_hw.machine import load_machine
 from igrt_hw.models import commands
+from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.plan import (
     CouchPosition,
     PatientIdentity,
@@ -223,6 +224,8 @@ class Room:
         self.clearance_mm = 150.0
         self.verdict = "reliable"
         self.arms = "parked"
+        self.gantry_deg = 0.0
+        self.history: tuple[TreatedShift, ...] = ()
         self.pendant_faults: tuple[str, ...] = ()
         self.hold_answers = False
         self.image_count = 0
@@ -256,7 +259,7 @@ class Room:
                 )
             )
         if "imager" not in self.silent:
-            self.feed(ev.ImagerHeard("idle", arms=self.arms))  # type: ignore[arg-type]
+            self.feed(ev.ImagerHeard("idle", self.gantry_deg, arms=self.arms))  # type: ignore[arg-type]
         if "couch" not in self.silent:
             self.feed(self.couch.heard())
 
@@ -365,7 +368,9 @@ class Room:
         role: str = "therapist",
         session: str = "",
     ) -> fx.Answer:
-        event = ev.UserCommand(command, username, role, session or f"s-{username}", self.plan)
+        event = ev.UserCommand(
+            command, username, role, session or f"s-{username}", self.plan, self.history
+        )
         effects = self.feed(event)
         answers = [e for e in effects if isinstance(e, fx.Answer)]
         assert len(answers) == 1

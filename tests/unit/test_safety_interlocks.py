@@ -48,6 +48,7 @@ CASES: list[tuple[str, dict[str, object]]] = [
     ("Accessory Clearance", couch(panel_arms_clear=False)),
     ("Accessory Clearance", {"imager": ev.ImagerHeard("idle", arms="extended")}),
     ("Accessory Clearance", {"imager": ev.ImagerHeard("idle", arms="moving")}),
+    ("Gantry", {"gantry_deg": 1.01}),
     ("Referenced", couch(referenced=False)),
     ("Referenced", couch(telemetry_only=True)),
     ("Couch At Rest", couch(moving=True)),
@@ -88,7 +89,7 @@ def test_nothing_heard_satisfies_nothing_that_needs_hearing() -> None:
         channels=None,
     )
     holds = {i.name for i in judge(deaf) if i.satisfied}
-    assert holds <= {"Fault", "Emergency Stop", "Patient Motion"}
+    assert holds <= {"Fault", "Emergency Stop", "Patient Motion", "Gantry"}
     for act in Act:
         assert broken(deaf, act)
 
@@ -128,6 +129,25 @@ def test_arms_that_leave_during_motion_stop_it() -> None:
     room.run(2)
     assert room.state == "SUPERSEDED"
     assert room.of(fx.StopAll)
+
+
+# safety: SR-27
+def test_gantry_that_turned_since_the_path_was_certified_prevents_and_ends_motion() -> None:
+    for state in ("APPROVED", "MOVING"):
+        room = Room().to(state)
+        room.gantry_deg = 2.0
+        room.run(2)
+        if state == "APPROVED":
+            answer = room.ask(commands.Arm(digest=room.digest()))
+            assert not answer.accepted
+            assert "Gantry" in answer.message
+        else:
+            assert room.state == "SUPERSEDED"
+    room.gantry_deg = 359.5
+    room.supervisor.memory.path_gantry_deg = 0.0
+    room.run()
+    situation = room.supervisor.memory.situation(room.now_us)
+    assert next(i for i in judge(situation) if i.name == "Gantry").satisfied
 
 
 # ---- alarms --------------------------------------------------------------------------------------------------------

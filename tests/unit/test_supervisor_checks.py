@@ -14,6 +14,7 @@ from room_rig import MODEL, PLANNED, Room, device_digest
 from igrt_hw.geometry import Correction
 from igrt_hw.machine import load_machine
 from igrt_hw.models import commands
+from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.proposal import Check, CheckOutcome, ProposalContent
 from igrt_hw.safety import checks
 from igrt_hw.safety import events as ev
@@ -227,6 +228,123 @@ def test_path_that_could_not_be_checked_is_not_approved() -> None:
     room.feed(ev.RequestFailed(room.waiting.pop().request, "mesh missing"))  # type: ignore[union-attr]
     assert room.state == "REJECTED"
     assert "mesh missing" in room.reason
+
+
+def treated(target: tuple[float, ...], **changes: object) -> TreatedShift:
+    usual: dict[str, object] = {
+        "sequence": 1,
+        "patient_id": "IGRT-0001",
+        "plan_uid": "1.2.3.plan",
+        "isocentre_id": "ISO1",
+        "fraction": 1,
+        "at_utc": "",
+        "correction": Correction(1.0, 0, 0, 0, 0, 0),
+        "target_axes": target,
+    }
+    return TreatedShift.model_validate(usual | changes)
+
+
+def off(mm: float) -> tuple[float, ...]:
+    return (PLANNED[0] + mm, *PLANNED[1:])
+
+
+# safety: SR-29
+@pytest.mark.parametrize(
+    ("earlier", "shift", "outcome"),
+    [
+        ((-1.0, 0.0, 1.0), 2.0, "pass"),  # SD 1: 2 SD is the floor of 2 mm
+        ((-1.0, 0.0, 1.0), 2.1, "warn"),
+        ((-3.0, 0.0, 3.0), 5.9, "pass"),
+        ((-3.0, 0.0, 3.0), 6.1, "warn"),
+        ((0.0, 0.0), 9.0, "pass"),  # two fractions are no history
+    ],
+)
+def test_target_is_compared_with_two_sd_of_the_patients_own_positions(
+    earlier: tuple[float, ...], shift: float, outcome: str
+) -> None:
+    history = tuple(treated(off(mm)) for mm in earlier)
+    found = check("plausibility", given(Correction(shift, 0, 0, 0, 0, 0), history=history))
+    assert found.outcome == outcome, found
+
+
+# safety: SR-29
+def test_history_of_another_plan_or_isocentre_does_not_count() -> None:
+    history = tuple(treated(off(50.0), isocentre_id="ISO2") for _ in range(5))
+    history += tuple(treated(off(50.0), plan_uid="other") for _ in range(5))
+    assert (
+        check("plausibility", given(Correction(1.0, 0, 0, 0, 0, 0), history=history)).outcome
+        == "pass"
+    )
+
+
+# safety: SR-29
+@pytest.mark.parametrize(
+    ("now", "story"),
+    [
+        (Correction(8.0, -3.0, 1.0, 0, 0, 0), "had not been made"),
+        (Correction(-8.0, 3.0, -1.0, 0, 0, 0), "made twice"),
+        (Correction(16.0, -6.0, 2.0, 0, 0, 0), "opposite direction"),
+        (Correction(3.0, 0.0, 1.0, 0, 0, 0), "unlike"),
+    ],
+)
+def test_residual_that_mirrors_the_last_shift_is_told(now: Correction, story: str) -> None:
+    last = Correction(8.0, -3.0, 1.0, 0, 0, 0)
+    found = check("last shift", given(now, last_shift=last))
+    assert story in found.detail
+    assert found.outcome == ("pass" if story == "unlike" else "warn")
+
+
+# safety: SR-29
+def test_shift_that_was_not_made_is_found_in_the_loop_and_asks_for_two_people() -> None:
+    room = Room()
+    room.correction = Correction(8.0, -3.0, 1.0, 0, 0, 0)
+    room.to("ARRIVED")
+    room.verify_correction = room.correction
+    room.verify()
+    room.ask(commands.Propose())
+    proposal = room.supervisor.memory.proposal
+    assert proposal is not None
+    found = next(c for c in proposal.content.checks if c.name == "last shift")
+    assert found.outcome == "warn"
+    assert proposal.content.approvals_needed == 2
+    room.ask(commands.ClosePatient())
+    assert room.supervisor.memory.last_shift is None
+
+
+# safety: SR-29
+def test_two_isocentres_lie_as_far_apart_on_the_couch_as_in_the_plan() -> None:
+    base = given(Correction(1.0, 0, 0, 0, 0, 0))
+    second = base.isocentre.model_copy(
+        update={"isocentre_id": "ISO2", "position_dicom_mm": (10.0, 20.0, 130.0)}
+    )
+    plan = base.plan.model_copy(update={"isocentres": (base.isocentre, second)})
+    # The plan has them 100 mm apart along the body. Pitch is compensated by the pose, which an axis sum would miss.
+    start = (PLANNED[0], PLANNED[1] - 100.0, PLANNED[2], 0.0, 0.0, 0.0)
+    apart = targets(MODEL, start, Correction(0, 0, 0, 0, 2.0, 0))
+    for axes, outcome in (
+        (apart, "pass"),
+        (off(0.0), "warn"),
+        ((*PLANNED[:1], -253.0, *PLANNED[2:]), "warn"),
+    ):
+        inputs = replace(
+            base,
+            plan=plan,
+            target_axes=PLANNED,
+            history=(treated(axes, isocentre_id="ISO2"),),
+        )
+        assert check("isocentre distance", inputs).outcome == outcome, axes
+    other_day = replace(
+        base, plan=plan, history=(treated(off(0.0), isocentre_id="ISO2", fraction=2),)
+    )
+    assert check("isocentre distance", other_day).outcome == "pass"
+
+
+# safety: SR-29
+def test_history_of_somebody_else_is_not_taken() -> None:
+    room = Room()
+    room.history = (treated(off(1.0)), treated(off(2.0), patient_id="IGRT-0009"))
+    room.open()
+    assert [s.patient_id for s in room.supervisor.memory.history] == ["IGRT-0001"]
 
 
 def test_speed_is_scaled_to_the_slow_speed() -> None:

@@ -7,21 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from igrt_hw.geometry import AXIS_NAMES, Correction
+from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.record import RecordEntry
-
-
-@dataclass(frozen=True, slots=True)
-class TreatedShift:
-    """One executed shift that arrived."""
-
-    sequence: int
-    patient_id: str
-    plan_uid: str
-    isocentre_id: str
-    fraction: int
-    at_utc: str
-    correction: Correction
-    target_axes: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +21,12 @@ class Spread:
     deviation: float | None
 
 
+KINDS = ("proposal", "execute", "arrival")
+"""Kinds of entries that `treated_shifts` reads."""
+
+
 def treated_shifts(entries: Iterable[RecordEntry], patient_id: str) -> tuple[TreatedShift, ...]:
-    """Shifts of this patient that were executed and arrived, in order. Kinds read: proposal, execute, arrival."""
+    """Shifts of this patient that were executed and arrived, in order. Reads entries of `KINDS`."""
     proposals: dict[str, RecordEntry] = {}
     pending = ""
     found = []
@@ -65,7 +56,7 @@ def _shift(proposal: RecordEntry, arrival: RecordEntry) -> TreatedShift:
         fraction=content["fraction"],
         at_utc=arrival.at_utc,
         correction=Correction(**content["registration"]["correction"]),
-        target_axes=tuple(content["target_axes"]),
+        target_axes=tuple(float(v) for v in content["target_axes"]),
     )
 
 

@@ -5,10 +5,13 @@ PASS: nothing to say. WARN: may be approved by those whom the site rule names. R
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from igrt_hw.geometry import Correction, leverage_mm, wrap_deg
+from igrt_hw.geometry import AXIS_NAMES, Correction, leverage_mm, wrap_deg
+from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.plan import PlannedIsocentre, TreatmentPlan
 from igrt_hw.models.proposal import Check, CheckOutcome, ClearanceStrip, ImageStamp
 from igrt_hw.safety.couch_model import CouchModel, rotation_total_deg
@@ -17,7 +20,9 @@ from igrt_hw.safety.rules import SiteRule, SupervisorConfig
 
 PASS, WARN, REFUSE = CheckOutcome.PASS, CheckOutcome.WARN, CheckOutcome.REFUSE
 
-SECOND_PERSON_CHECKS = frozenset({"registration verdict", "plausibility", "last shift"})
+SECOND_PERSON_CHECKS = frozenset(
+    {"registration verdict", "plausibility", "last shift", "isocentre distance"}
+)
 """A warning of one of these asks for a second person whatever the size of the shift."""
 
 
@@ -37,6 +42,8 @@ class ProposalInputs:
     rule: SiteRule
     config: SupervisorConfig
     now_us: int
+    history: tuple[TreatedShift, ...] = ()
+    last_shift: Correction | None = None
 
     @property
     def correction(self) -> Correction:
@@ -294,6 +301,89 @@ def second_channel(given: ProposalInputs) -> Check:
     )
 
 
+def plausibility(given: ProposalInputs) -> Check:
+    """The target is within 2 SD of where the couch stood for this patient and isocentre before."""
+    config = given.config
+    before = [
+        given.model.table_position(shift.target_axes)
+        for shift in given.history
+        if shift.plan_uid == given.plan.plan_uid
+        and shift.isocentre_id == given.isocentre.isocentre_id
+    ]
+    sentence = (
+        "The target is within 2 SD of where the couch stood for this patient and isocentre before."
+    )
+    source = "couch position as a detector of mistakes: 2 SD (Hadley, JACMP 2009)"
+    if len(before) < config.history_min:
+        detail = f"{len(before)} earlier shifts; judged from {config.history_min} on"
+        return _answer("plausibility", sentence, PASS, detail, source)
+    target = given.model.table_position(given.target_axes)
+    far = []
+    for index, name in enumerate(AXIS_NAMES):
+        values = [position[index] for position in before]
+        unit, floor = (
+            ("mm", config.history_floor_mm) if index < 3 else ("deg", config.history_floor_deg)
+        )
+        limit = max(floor, 2 * statistics.stdev(values))
+        off = target[index] - statistics.fmean(values)
+        if abs(off) > limit:
+            far.append(
+                f"{name} is {off:+.1f} {unit} off its mean (2 SD or floor: {limit:.1f} {unit})"
+            )
+    detail = "; ".join(far) if far else f"within 2 SD of {len(before)} earlier shifts"
+    return _answer("plausibility", sentence, WARN if far else PASS, detail, source)
+
+
+def last_shift(given: ProposalInputs) -> Check:
+    """The correction does not repeat, undo or double the shift that was just made."""
+    config, last = given.config, given.last_shift
+    sentence = "The correction does not repeat, undo or double the shift that was just made."
+    source = "shift omitted, applied twice, or in the opposite direction (clinical facts 7.2: H1, H3, H7)"
+    if last is None or last.magnitude_mm < config.last_shift_min_mm:
+        detail = "no shift was just made" if last is None else "the last shift was small"
+        return _answer("last shift", sentence, PASS, detail, source)
+    now = given.correction.translation_mm
+    stories = (
+        (1.0, "as if the last shift had not been made"),
+        (-1.0, "as if the last shift had been made twice"),
+        (2.0, "as if the last shift had been made in the opposite direction"),
+    )
+    for factor, story in stories:
+        off = math.dist(now, [factor * value for value in last.translation_mm])
+        if off <= config.last_shift_mm:
+            return _answer("last shift", sentence, WARN, f"{story} (to {off:.1f} mm)", source)
+    return _answer("last shift", sentence, PASS, "unlike the last shift", source)
+
+
+def isocentre_distance(given: ProposalInputs) -> Check:
+    """Isocentres of one fraction lie as far apart on the couch as in the plan, pitch and roll included."""
+    sentence = "Isocentres of one fraction lie as far apart on the couch as in the plan, pitch and roll included."
+    source = "shift between two isocentres not applied (H6; R25)"
+    here = given.isocentre
+    others = {
+        shift.isocentre_id: shift.target_axes
+        for shift in given.history
+        if shift.plan_uid == given.plan.plan_uid
+        and shift.fraction == given.fraction
+        and shift.isocentre_id != here.isocentre_id
+    }
+    planned = {i.isocentre_id: i.position_dicom_mm for i in given.plan.isocentres}
+    found, worst = [], 0.0
+    for name, axes in others.items():
+        if name not in planned:
+            continue
+        wanted = math.dist(planned[name], here.position_dicom_mm)
+        stands = math.dist(
+            given.model.isocentre_in_table(axes), given.model.isocentre_in_table(given.target_axes)
+        )
+        worst = max(worst, abs(stands - wanted))
+        found.append(f"{name}: {stands:.1f} mm on the couch, {wanted:.1f} mm in the plan")
+    bad = worst > given.config.isocentre_mm
+    detail = "; ".join(found) if found else "no other isocentre in this fraction"
+    margin = (given.config.isocentre_mm - worst, "mm") if found else None
+    return _answer("isocentre distance", sentence, WARN if bad else PASS, detail, source, margin)
+
+
 CHECKS: tuple[Callable[[ProposalInputs], Check], ...] = (
     identity,
     patient_position,
@@ -305,6 +395,9 @@ CHECKS: tuple[Callable[[ProposalInputs], Check], ...] = (
     correction_window,
     level_prompt,
     planned_position,
+    plausibility,
+    last_shift,
+    isocentre_distance,
     axis_limits,
     limits_version,
     speed,

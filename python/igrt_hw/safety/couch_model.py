@@ -72,6 +72,9 @@ class CouchModel(Protocol):
     def difference(self, first: tuple[float, ...], second: tuple[float, ...]) -> PoseDifference:
         """Difference of the two poses about the isocentre."""
 
+    def isocentre_in_table(self, axes: tuple[float, ...]) -> tuple[float, float, float]:
+        """Where the isocentre is in the table-top frame, mm: pitch and roll included."""
+
     def table_position(
         self, axes: tuple[float, ...]
     ) -> tuple[float, float, float, float, float, float]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from igrt_hw.models.commands import Command
+from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.proposal import ClearanceStrip, ImageStamp, RegistrationSummary
 from igrt_hw.models.status import ImageView
@@ -41,6 +42,8 @@ class UserCommand:
     session_id: str
     plan: TreatmentPlan | None = None
     """For `OpenPatient`: the plan that the command names, as the shell read it; None if it read no such plan."""
+    history: tuple[TreatedShift, ...] = ()
+    """For `OpenPatient`: what this patient was moved by before, from the record (`records.history`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ class Situation:
     channels: PoseDifference | None
     moved: PoseDifference | None
     """How far the couch is from where the images (or the arrival) saw it; None: nothing to compare with."""
+    gantry_deg: float | None
+    """How far the gantry has turned since the clearance of the path was certified; None: nothing was certified."""
     faults: tuple[str, ...]
 
 
@@ -135,6 +137,12 @@ def _unmoved(s: Situation) -> tuple[bool, str]:
     return close, f"{s.moved.mm:.2f} mm, {s.moved.deg:.2f} deg"
 
 
+def _gantry(s: Situation) -> tuple[bool, str]:
+    if s.gantry_deg is None:
+        return True, "no path certified"
+    return s.gantry_deg <= s.config.gantry_deg, f"turned {s.gantry_deg:.1f} deg since"
+
+
 def _door(s: Situation) -> tuple[bool, str]:
     if s.imager is None:
         return False, "imager not heard"
@@ -171,6 +179,12 @@ CONTRACTS: tuple[Contract, ...] = (
         "Source and panel arm are parked, by the wire and by the imager's own word.",
         _MOVE,
         _arms_parked,
+    ),
+    Contract(
+        "Gantry",
+        "The gantry stands where it stood when the clearance of the path was certified, within 1 deg.",
+        _MOVE,
+        _gantry,
     ),
     Contract(
         "Referenced", "The couch knows its position and obeys this session.", _ALL, _referenced

@@ -100,6 +100,11 @@ class MachineCouch:
         mm, deg = moved.deviation(_STILL)
         return PoseDifference(mm, deg)
 
+    def isocentre_in_table(self, axes: tuple[float, ...]) -> tuple[float, float, float]:
+        """Where the isocentre is in the table-top frame, mm."""
+        x, y, z = self._couch.forward(axes).inverse().translation_mm
+        return x, y, z
+
     def table_position(
         self, axes: tuple[float, ...]
     ) -> tuple[float, float, float, float, float, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
+from igrt_hw.geometry import Correction, wrap_deg
+from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.plan import PlannedIsocentre, TreatmentPlan
 from igrt_hw.models.proposal import Approval, ImageStamp, Proposal, Verification
 from igrt_hw.models.status import ImageView, LoopState
@@ -93,6 +95,11 @@ class Memory:
     isocentre: PlannedIsocentre | None = None
     fraction: int | None = None
     setup_confirmed: bool = False
+    history: tuple[TreatedShift, ...] = ()
+    last_shift: Correction | None = None
+    """The correction that the couch made last for this patient since the patient was opened."""
+    path_gantry_deg: float | None = None
+    """Where the gantry stood when the path was certified."""
 
     stamp: ImageStamp | None = None
     images: tuple[ImageView, ...] = ()
@@ -166,6 +173,11 @@ class Memory:
                 found += [f"{name}: {fault}" for fault in device.last.faults]
         return tuple(found)
 
+    def _gantry_since_path(self) -> float | None:
+        if self.path_gantry_deg is None or self.imager.last is None:
+            return None
+        return abs(wrap_deg(self.imager.last.gantry_deg - self.path_gantry_deg))
+
     def situation(self, now_us: int) -> Situation:
         """What the interlocks judge."""
         couch = self.couch.last
@@ -184,5 +196,6 @@ class Memory:
             moved=None
             if couch is None or self.rest_axes is None
             else self.model.difference(self.rest_axes, couch.primary),
+            gantry_deg=self._gantry_since_path(),
             faults=self.device_faults() + tuple(self.host_faults.values()),
         )

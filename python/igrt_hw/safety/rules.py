@@ -163,6 +163,17 @@ class SupervisorConfig(Frozen):
     # Clearance [clinical facts section 5: model error asks for >= 20 mm warning, >= 10 mm stop].
     clearance_warn_mm: float = 20.0
     clearance_stop_mm: float = 10.0
+    # The gantry may not turn between the certificate of a path and the move: 1 deg is 7 mm at the head's face.
+    gantry_deg: float = 1.0
+    # The patient's own history [P]: 2 SD (Hadley, JACMP 2009), not below a floor, from this many fractions on.
+    history_min: int = Field(default=3, ge=2)
+    history_floor_mm: float = 2.0
+    history_floor_deg: float = 1.0
+    # Two isocentres of one fraction: how far their distance on the couch may differ from that in the plan [P].
+    isocentre_mm: float = 2.0
+    # A residual that repeats, undoes or doubles the shift just made, to within this, is suspicious [P].
+    last_shift_mm: float = 1.5
+    last_shift_min_mm: float = 4.0
     # Distance of the measured axes from the approved straight line while moving: servo lag and noise stay far below.
     path_mm: float = 1.0
     path_deg: float = 0.5

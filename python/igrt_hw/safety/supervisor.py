@@ -571,6 +571,8 @@ class Supervisor:
         if m.state is S.ARRIVED:
             m.stamp, m.images, m.registration, m.images_problem = None, (), None, ""
             m.rest_axes = couch.primary
+            if m.proposal is not None:
+                m.last_shift = m.proposal.content.registration.correction
             self._record("arrival", "couch", sentence, m.verification.model_dump(mode="json"))
 
     def _arrival_guard_holds(self, now_us: int) -> bool:
@@ -972,6 +974,9 @@ class Supervisor:
                 i for i in user.plan.isocentres if i.isocentre_id == command.isocentre_id
             )
             m.setup_confirmed = False
+            m.history = tuple(
+                s for s in user.history if s.patient_id == user.plan.patient.patient_id
+            )
         return answer
 
     def _confirm_setup(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
@@ -1034,6 +1039,7 @@ class Supervisor:
             )
             return replace(answer, data={"checks": found})
         m.draft, m.proposal = candidate, None
+        m.path_gantry_deg = m.imager.last.gantry_deg if m.imager.last is not None else None
         request = self._await(
             "path check", "clearance along the path", m.config.path_check_us, user.username, now_us
         )
@@ -1078,6 +1084,8 @@ class Supervisor:
             rule=m.rule,
             config=m.config,
             now_us=now_us,
+            history=m.history,
+            last_shift=m.last_shift,
         )
         m.candidate = proposals.draft(f"P-{self._draw(1 << 48):012x}", given)
         if m.candidate.refusals:
@@ -1257,6 +1265,7 @@ class Supervisor:
         self._drop_images("")
         m.images_problem, m.candidate, m.candidate_problem = "", None, ""
         m.plan, m.isocentre, m.fraction, m.setup_confirmed = None, None, None, False
+        m.history, m.last_shift, m.path_gantry_deg = (), None, None
         m.challenge, m.approvals, m.approval_sessions, m.wrong = None, (), (), 0
         m.motion = None
         m.reason = ""
