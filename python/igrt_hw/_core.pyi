@@ -255,6 +255,14 @@ class Couch:
             NotConvergedError: 20 steps were not enough, or another assembly of the legs was found.
             GeometryError: the family has no legs, or numbers that cannot be lengths.
         """
+    def forward_from_legs_many(
+        self, lengths_mm: ArrayLike
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """`forward_from_legs` from neutral for lengths (n, 6): matrices (n, 4, 4), NaN where status (n,) is not 0.
+
+        Raises:
+            GeometryError: the family has no legs.
+        """
     @property
     def base_axes(self) -> tuple[float, float, float, float]:
         """Base couch of a hexapod: lateral, longitudinal, vertical (mm), rotation (deg).

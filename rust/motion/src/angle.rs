@@ -33,6 +33,10 @@ fn wrap(angle: f64, half: f64, turn: f64) -> f64 {
 /// The angle `base + k turns` inside `[lower, upper]` that lies nearest to `near`; `None` where no turn fits.
 /// `slack` is the round-off allowed at the ends of the range.
 pub(crate) fn turn_within(base: f64, near: f64, lower: f64, upper: f64, slack: f64) -> Option<f64> {
+    // The usual case without the rounding below, which costs more than the rest of a solution.
+    if (near - base).abs() < PI && base >= lower - slack && base <= upper + slack {
+        return Some(base);
+    }
     let lowest = ((lower - slack - base) / TAU).ceil();
     let highest = ((upper + slack - base) / TAU).floor();
     if lowest > highest {

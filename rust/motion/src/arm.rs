@@ -152,27 +152,37 @@ impl Arm {
     /// Shoulder front and back, elbow up and down, wrist flipped or not; not a number where out of reach.
     #[inline(always)]
     pub(crate) fn solve(&self, m: &Rigid) -> ([[f64; 6]; 8], f64) {
+        let [
+            (a, singular_a),
+            (b, singular_b),
+            (c, singular_c),
+            (d, singular_d),
+        ] = Self::POSTURES.map(|posture| self.solve_posture(m, posture));
+        // `min` passes over not-a-number: a posture out of reach says nothing about singularity.
+        let singular = singular_a.min(singular_b).min(singular_c).min(singular_d);
+        ([a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]], singular)
+    }
+
+    /// Signs of shoulder (front, back) and elbow (up, down).
+    pub(crate) const POSTURES: [(f64, f64); 4] =
+        [(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)];
+
+    /// Both flips of the wrist for one posture, and how far it is from a singularity.
+    #[inline(always)]
+    pub(crate) fn solve_posture(
+        &self,
+        m: &Rigid,
+        (shoulder, elbow): (f64, f64),
+    ) -> ([[f64; 6]; 2], f64) {
         let centre = self.wrist_centre(m);
-        let square = centre[0] * centre[0] + centre[1] * centre[1];
-        let rest = square - self.b * self.b;
+        let rest = (centre[0] * centre[0] + centre[1] * centre[1]) - self.b * self.b;
         let radius = if rest > -1e-9 {
             rest.max(0.0).sqrt()
         } else {
             f64::NAN
         };
-        let towards = atan2(centre[1], centre[0]);
-        let (front, margin_f) = self.shoulder(m, centre, towards, radius);
-        let (back, margin_b) = self.shoulder(m, centre, towards, -radius);
-        let shoulder = radius / (self.c2 + self.fore);
-        let branches = [
-            front[0], front[1], front[2], front[3], back[0], back[1], back[2], back[3],
-        ];
-        (branches, shoulder.min(margin_f).min(margin_b))
-    }
-
-    #[inline(always)]
-    fn shoulder(&self, m: &Rigid, centre: Vec3, towards: f64, x: f64) -> ([[f64; 6]; 4], f64) {
-        let q1 = towards - atan2(self.b, x);
+        let x = shoulder * radius;
+        let q1 = atan2(centre[1], centre[0]) - atan2(self.b, x);
         let (sin1, cos1) = sin_cos(q1);
         let (u, w) = (x - self.a1, centre[2] - self.c1);
         let square = u * u + w * w;
@@ -185,26 +195,19 @@ impl Arm {
         } else {
             f64::NAN
         };
-        let elbow = atan2(sin_elbow, cos_elbow);
+        let bend = atan2(sin_elbow, cos_elbow);
         let inner = atan2(self.fore * sin_elbow, self.c2 + self.fore * cos_elbow);
-        let upwards = atan2(u, w);
-        let up = [upwards - inner, elbow - self.fore_angle];
-        let down = [upwards + inner, -elbow - self.fore_angle];
-        let (a, margin_a) = wrist(m, sin1, cos1, up);
-        let (b, margin_b) = wrist(m, sin1, cos1, down);
-        let full = |[q2, q3]: [f64; 2], [q4, q5, q6]: [f64; 3]| [q1, q2, q3, q4, q5, q6];
-        let branches = [
-            full(up, a[0]),
-            full(up, a[1]),
-            full(down, b[0]),
-            full(down, b[1]),
-        ];
-        // `min` passes over not-a-number: a branch out of reach says nothing about singularity.
+        let q2 = atan2(u, w) - elbow * inner;
+        let q3 = elbow * bend - self.fore_angle;
+        let ([a, b], sine) = wrist(m, sin1, cos1, [q2, q3]);
+        let size = self.c2 + self.fore;
+        let singular = sine.min(radius / size).min(square.sqrt() / size);
         (
-            branches,
-            margin_a
-                .min(margin_b)
-                .min(square.sqrt() / (self.c2 + self.fore)),
+            [
+                [q1, q2, q3, a[0], a[1], a[2]],
+                [q1, q2, q3, b[0], b[1], b[2]],
+            ],
+            singular,
         )
     }
 

@@ -164,21 +164,21 @@ impl<C: Chain> Kernel<18, 2> for Verify<'_, C> {
     }
 }
 
-/// The closed form of a family: all joint sets (flattened) of up to `B` branches.
+/// One posture of an arm: two axis sets and the singular margin.
 struct SolveArm<'a> {
     couch: &'a Couch,
     arm: &'a Arm,
+    posture: (f64, f64),
 }
 
-impl Kernel<12, 49> for SolveArm<'_> {
+impl Kernel<12, 13> for SolveArm<'_> {
     #[inline(always)]
-    fn lane(&self, pose: [f64; 12]) -> [f64; 49] {
-        let (joints, singular) = self.arm.solve(&self.couch.chain_pose(&solid(pose)));
-        let mut out = [singular; 49];
-        for (slot, q) in out.as_chunks_mut::<6>().0.iter_mut().zip(&joints) {
-            *slot = self.couch.axes(q);
-        }
-        out
+    fn lane(&self, pose: [f64; 12]) -> [f64; 13] {
+        let chain = self.couch.chain_pose(&solid(pose));
+        let ([first, second], singular) = self.arm.solve_posture(&chain, self.posture);
+        let [a, b, c, d, e, f] = self.couch.axes(&first);
+        let [g, h, i, j, k, l] = self.couch.axes(&second);
+        [a, b, c, d, e, f, g, h, i, j, k, l, singular]
     }
 }
 
@@ -199,6 +199,18 @@ impl Kernel<12, 9> for SolvePedestal<'_> {
             .deviation(&pose);
         let [a, b, c, d, e, f] = axes;
         [a, b, c, d, e, f, singular, mm, rad]
+    }
+}
+
+/// Newton's first step, from neutral.
+struct StartPlatform<'a> {
+    hexapod: &'a Hexapod,
+}
+
+impl Kernel<6, 12> for StartPlatform<'_> {
+    #[inline(always)]
+    fn lane(&self, lengths: [f64; 6]) -> [f64; 12] {
+        flat(&self.hexapod.first_step(&lengths))
     }
 }
 
@@ -449,27 +461,39 @@ impl Couch {
         let Family::Arm(arm) = self.family() else {
             return poses.iter().map(single).collect();
         };
+        let verify = Verify {
+            couch: self,
+            chain: arm,
+        };
+        let mut postures = [Posture::EMPTY; 4];
         let mut out = Vec::with_capacity(poses.len());
-        let mut solved = [[0.0; LANES]; 49];
-        let mut deviations = [[[0.0; LANES]; 2]; 8];
         for block in poses.chunks(LANES) {
             let rigid = rigid_block(unit, block);
-            run(
-                unit,
-                &SolveArm { couch: self, arm },
-                &rigid.poses,
-                &mut solved,
-            );
-            let verify = Verify {
-                couch: self,
-                chain: arm,
-            };
-            for (deviation, branch) in deviations.iter_mut().zip(solved.as_chunks::<6>().0) {
-                run(unit, &verify, &joined(branch, &rigid.poses), deviation);
+            for (found, posture) in postures.iter_mut().zip(Arm::POSTURES) {
+                run(
+                    unit,
+                    &SolveArm {
+                        couch: self,
+                        arm,
+                        posture,
+                    },
+                    &rigid.poses,
+                    &mut found.solved,
+                );
+                for (branch, deviation) in found
+                    .solved
+                    .as_chunks::<6>()
+                    .0
+                    .iter()
+                    .zip(&mut found.deviations)
+                {
+                    run(unit, &verify, &joined(branch, &rigid.poses), deviation);
+                }
             }
             for (lane, rows) in block.iter().enumerate() {
+                let pose = solid(pick(&rigid.poses, lane));
                 let row = if rigid.good(lane, rows) {
-                    self.gather(lane, &solid(pick(&rigid.poses, lane)), &solved, &deviations)
+                    self.gather(lane, &pose, &postures)
                 } else {
                     None
                 };
@@ -480,19 +504,27 @@ impl Couch {
     }
 
     /// The branches of one lane as [`Couch::inverse`] would give them, or `None` where there are none to give.
-    fn gather(
-        &self,
-        lane: usize,
-        pose: &Rigid,
-        solved: &Block<49>,
-        deviations: &[Block<2>; 8],
-    ) -> Option<BranchRow> {
-        let [singular] = pick(solved.last_chunk::<1>()?, lane);
-        if !(singular >= crate::couch::SINGULAR) {
+    fn gather(&self, lane: usize, pose: &Rigid, postures: &[Posture; 4]) -> Option<BranchRow> {
+        let margins = postures.iter().map(|found| {
+            pick(
+                found.solved.last_chunk::<1>().unwrap_or(&[[0.0; LANES]]),
+                lane,
+            )
+        });
+        if margins.fold(f64::INFINITY, |least, [margin]| least.min(margin)) < crate::couch::SINGULAR
+        {
             return None;
         }
         let mut all = Branches::default();
-        for (branch, deviation) in solved.as_chunks::<6>().0.iter().zip(deviations) {
+        let branches = postures.iter().flat_map(|found| {
+            found
+                .solved
+                .as_chunks::<6>()
+                .0
+                .iter()
+                .zip(&found.deviations)
+        });
+        for (branch, deviation) in branches {
             let axes = pick(branch, lane);
             if axes.iter().any(|q| q.is_nan()) {
                 continue;
@@ -587,6 +619,20 @@ impl Couch {
     }
 }
 
+/// What the kernels found for one posture of an arm over a block.
+#[derive(Clone, Copy)]
+struct Posture {
+    solved: Block<13>,
+    deviations: [Block<2>; 2],
+}
+
+impl Posture {
+    const EMPTY: Self = Self {
+        solved: [[0.0; LANES]; 13],
+        deviations: [[[0.0; LANES]; 2]; 2],
+    };
+}
+
 fn forward_blocks<K: Kernel<6, 12>>(
     unit: VectorUnit,
     kernel: &K,
@@ -621,9 +667,9 @@ fn settle_block(unit: VectorUnit, hexapod: &Hexapod, lengths: &[[f64; 6]]) -> Bl
     let mut table = [[0.0; LANES]; 6];
     spread(lengths, &mut table);
     input[..6].copy_from_slice(&table);
-    for (row, neutral) in input[6..].iter_mut().zip(flat(&Rigid::IDENTITY)) {
-        *row = [neutral; LANES];
-    }
+    let mut started = [[0.0; LANES]; 12];
+    run(unit, &StartPlatform { hexapod }, &table, &mut started);
+    input[6..].copy_from_slice(&started);
     let mut settled = [[f64::NAN; LANES]; 12];
     let mut done = [false; LANES];
     // Lanes past the end of the table have nothing to wait for.

@@ -5,6 +5,14 @@ use crate::error::{MotionError, geometry};
 use crate::pedestal::Pedestal;
 use crate::rigid::{Mat3, Rigid, Vec3, cross, dot, rotate, sub};
 
+/// Writes the body once per index. A loop would stop the compiler from turning the loop over poses around it into vectors.
+macro_rules! unrolled {
+    ($i:ident in [$($value:literal)*] $body:block) => {$({
+        const $i: usize = $value;
+        $body
+    })*};
+}
+
 /// Newton settles in four or five steps inside the travel of a couch; more than this is a failure, and is said.
 pub(crate) const ITERATIONS_MAX: usize = 20;
 /// Leg residual at which Newton stops; the next step would change the pose by round-off only.
@@ -27,6 +35,9 @@ pub struct Hexapod {
     base_inverse: Rigid,
     /// Mean radius of the platform joints, mm: makes the rotary unknowns of Newton comparable with the linear ones.
     radius: f64,
+    /// Leg lengths at neutral, and the inverse of the leg Jacobian there: Newton's first step without its work.
+    neutral_legs: [f64; 6],
+    neutral_inverse: [[f64; 6]; 6],
     chain: Pedestal,
 }
 
@@ -65,7 +76,7 @@ impl Hexapod {
             .sum::<f64>()
             / 6.0;
         let unset = Rigid::IDENTITY;
-        let hexapod = Self {
+        let mut hexapod = Self {
             base_joints,
             platform_joints,
             leg_limits,
@@ -73,9 +84,12 @@ impl Hexapod {
             base: unset,
             base_inverse: unset,
             radius,
+            neutral_legs: [0.0; 6],
+            neutral_inverse: [[0.0; 6]; 6],
             chain,
         };
-        for (index, length) in hexapod.legs(&Rigid::IDENTITY).iter().enumerate() {
+        hexapod.neutral_legs = hexapod.legs(&Rigid::IDENTITY);
+        for (index, length) in hexapod.neutral_legs.iter().enumerate() {
             if !(leg_limits.0..=leg_limits.1).contains(length) {
                 let (low, high) = leg_limits;
                 return geometry(format!(
@@ -84,10 +98,16 @@ impl Hexapod {
                 ));
             }
         }
-        if !(hexapod.stiffness(&Rigid::IDENTITY) > 1e-3) {
-            return geometry(
-                "the platform is singular at neutral: the legs do not hold it; check the joint table",
-            );
+        let inverse = hexapod.leg_jacobian(&Rigid::IDENTITY).try_inverse();
+        match inverse {
+            Some(inverse) if hexapod.stiffness(&Rigid::IDENTITY) > 1e-3 => {
+                hexapod.neutral_inverse = inverse.transpose().into();
+            }
+            _ => {
+                return geometry(
+                    "the platform is singular at neutral: the legs do not hold it; check the joint table",
+                );
+            }
         }
         hexapod.with_base_axes(base_axes)
     }
@@ -154,14 +174,10 @@ impl Hexapod {
     #[inline(always)]
     pub(crate) fn legs(&self, platform: &Rigid) -> [f64; 6] {
         let mut lengths = [0.0; 6];
-        for ((length, base), joint) in lengths
-            .iter_mut()
-            .zip(&self.base_joints)
-            .zip(&self.platform_joints)
-        {
-            let leg = sub(&platform.apply(joint), base);
-            *length = dot(&leg, &leg).sqrt();
-        }
+        unrolled!(LEG in [0 1 2 3 4 5] {
+            let leg = sub(&platform.apply(&self.platform_joints[LEG]), &self.base_joints[LEG]);
+            lengths[LEG] = dot(&leg, &leg).sqrt();
+        });
         lengths
     }
 
@@ -170,68 +186,64 @@ impl Hexapod {
     /// Normal equations with LDL^T, without branches, so that a loop over poses vectorises; Newton corrects what the
     /// squared condition number costs. Cayley's map keeps the rotation orthogonal to round-off.
     #[inline(always)]
-    #[allow(
-        clippy::indexing_slicing,
-        clippy::needless_range_loop,
-        reason = "fixed 6 x 7 elimination with constant bounds, measured"
-    )]
     pub(crate) fn step(&self, platform: &Rigid, lengths: &[f64; 6]) -> Rigid {
-        let mut g = [[0.0_f64; 7]; 6];
         let unit = 1.0 / self.radius;
-        for leg in 0..6 {
-            let arm = rotate(&platform.r, &self.platform_joints[leg]);
-            let base = &self.base_joints[leg];
-            let v = [
-                platform.p[0] + arm[0] - base[0],
-                platform.p[1] + arm[1] - base[1],
-                platform.p[2] + arm[2] - base[2],
-            ];
+        let mut rows = [[0.0_f64; 7]; 6];
+        unrolled!(LEG in [0 1 2 3 4 5] {
+            let arm = rotate(&platform.r, &self.platform_joints[LEG]);
+            let v = sub(&[platform.p[0] + arm[0], platform.p[1] + arm[1], platform.p[2] + arm[2]], &self.base_joints[LEG]);
             let length = dot(&v, &v).sqrt();
             let scale = 1.0 / length;
             let u = [v[0] * scale, v[1] * scale, v[2] * scale];
             let turn = cross(&arm, &u);
-            let residual = lengths[leg] - length;
-            let row = [
-                u[0],
-                u[1],
-                u[2],
-                turn[0] * unit,
-                turn[1] * unit,
-                turn[2] * unit,
-                residual,
-            ];
-            for i in 0..6 {
-                for j in i..7 {
-                    g[i][j] += row[i] * row[j];
-                }
-            }
+            rows[LEG] = [u[0], u[1], u[2], turn[0] * unit, turn[1] * unit, turn[2] * unit, lengths[LEG] - length];
+        });
+        self.moved(platform, &solve_normal(&rows))
+    }
+
+    /// Newton's first step from neutral, where the inverse of the Jacobian is known beforehand.
+    #[inline(always)]
+    pub(crate) fn first_step(&self, lengths: &[f64; 6]) -> Rigid {
+        let mut x = [0.0_f64; 6];
+        unrolled!(LEG in [0 1 2 3 4 5] {
+            let change = lengths[LEG] - self.neutral_legs[LEG];
+            unrolled!(I in [0 1 2 3 4 5] {
+                x[I] += self.neutral_inverse[I][LEG] * change;
+            });
+        });
+        self.moved(&Rigid::IDENTITY, &x)
+    }
+
+    /// A pose moved by a solution of Newton: x, y, z in mm, then rotations times the platform radius.
+    #[inline(always)]
+    fn moved(&self, platform: &Rigid, x: &[f64; 6]) -> Rigid {
+        let half = 0.5 / self.radius;
+        Rigid {
+            r: cayley(&platform.r, [x[3] * half, x[4] * half, x[5] * half]),
+            p: [
+                platform.p[0] + x[0],
+                platform.p[1] + x[1],
+                platform.p[2] + x[2],
+            ],
         }
-        let x = solve_normal(&mut g);
-        let p = [
-            platform.p[0] + x[0],
-            platform.p[1] + x[1],
-            platform.p[2] + x[2],
-        ];
-        let half = 0.5 * unit;
-        let r = cayley(&platform.r, [x[3] * half, x[4] * half, x[5] * half]);
-        Rigid { r, p }
     }
 
     /// Largest difference between the legs at a pose of the platform and the lengths asked for, mm.
     #[inline(always)]
     pub(crate) fn residual(&self, platform: &Rigid, lengths: &[f64; 6]) -> f64 {
+        let have = self.legs(platform);
         let mut worst = 0.0_f64;
-        for (have, want) in self.legs(platform).iter().zip(lengths) {
-            let size = (want - have).abs();
+        unrolled!(LEG in [0 1 2 3 4 5] {
+            let size = (lengths[LEG] - have[LEG]).abs();
             // A comparison that keeps not-a-number: `max` would drop it and call a broken pose settled.
             worst = if size <= worst { worst } else { size };
-        }
+        });
         worst
     }
 
-    /// Pose of the platform relative to neutral from leg lengths, by Newton from `start`.
-    pub(crate) fn settle(&self, lengths: &[f64; 6], start: &Rigid) -> Result<Rigid, MotionError> {
-        let mut platform = *start;
+    /// Pose of the platform relative to neutral from leg lengths, by Newton from `start`, else from neutral.
+    fn settle(&self, lengths: &[f64; 6], start: Option<&Rigid>) -> Result<Rigid, MotionError> {
+        let mut platform = start.copied().unwrap_or_else(|| self.first_step(lengths));
         let mut worst = f64::INFINITY;
         for _ in 0..ITERATIONS_MAX {
             platform = self.step(&platform, lengths);
@@ -275,13 +287,13 @@ impl Hexapod {
                 "leg lengths {lengths:?} mm are not all positive and finite"
             ));
         }
-        let start = start.map_or(Rigid::IDENTITY, |m| self.platform(m));
-        let platform = self.settle(lengths, &start)?;
+        let start = start.map(|m| self.platform(m));
+        let platform = self.settle(lengths, start.as_ref())?;
         Ok(self.on_base(&platform))
     }
 
-    /// Smallest singular value of the leg Jacobian (rotary columns over the platform radius), 0 where a direction is free.
-    pub(crate) fn stiffness(&self, platform: &Rigid) -> f64 {
+    /// Change of the legs per motion of the platform: columns x, y, z (mm), then rotations times the platform radius.
+    fn leg_jacobian(&self, platform: &Rigid) -> nalgebra::Matrix6<f64> {
         let rows = self
             .base_joints
             .iter()
@@ -308,7 +320,12 @@ impl Hexapod {
                     t[2] / self.radius,
                 )
             });
-        let jacobian = nalgebra::Matrix6::from_rows(&rows.collect::<Vec<_>>());
+        nalgebra::Matrix6::from_rows(&rows.collect::<Vec<_>>())
+    }
+
+    /// Smallest singular value of the leg Jacobian, 0 where a direction is free.
+    pub(crate) fn stiffness(&self, platform: &Rigid) -> f64 {
+        let jacobian = self.leg_jacobian(platform);
         if jacobian.iter().all(|x| x.is_finite()) {
             jacobian.singular_values().min()
         } else {
@@ -340,32 +357,47 @@ impl Hexapod {
     }
 }
 
-/// Solves the symmetric system in the upper triangle of `g`, right-hand side in column 6.
+/// Least squares of six rows (coefficients and right-hand side) by the normal equations and LDL^T.
 #[inline(always)]
 #[allow(
-    clippy::indexing_slicing,
-    clippy::needless_range_loop,
-    reason = "fixed 6 x 7 elimination with constant bounds, measured"
+    clippy::absurd_extreme_comparisons,
+    reason = "the first and last index of an unrolled triangle"
 )]
-fn solve_normal(g: &mut [[f64; 7]; 6]) -> [f64; 6] {
-    let mut pivot = [0.0; 6];
-    for c in 0..6 {
-        pivot[c] = 1.0 / g[c][c];
-        for i in c + 1..6 {
-            let factor = g[c][i] * pivot[c];
-            for j in i..7 {
-                g[i][j] -= factor * g[c][j];
+fn solve_normal(rows: &[[f64; 7]; 6]) -> [f64; 6] {
+    let mut g = [[0.0_f64; 7]; 6];
+    unrolled!(I in [0 1 2 3 4 5] {
+        unrolled!(J in [0 1 2 3 4 5 6] {
+            if J >= I {
+                g[I][J] = (rows[0][I] * rows[0][J] + rows[1][I] * rows[1][J])
+                    + (rows[2][I] * rows[2][J] + rows[3][I] * rows[3][J])
+                    + (rows[4][I] * rows[4][J] + rows[5][I] * rows[5][J]);
             }
-        }
-    }
+        });
+    });
+    let mut pivot = [0.0; 6];
+    unrolled!(C in [0 1 2 3 4 5] {
+        pivot[C] = 1.0 / g[C][C];
+        unrolled!(I in [1 2 3 4 5] {
+            if I > C {
+                let factor = g[C][I] * pivot[C];
+                unrolled!(J in [1 2 3 4 5 6] {
+                    if J >= I {
+                        g[I][J] -= factor * g[C][J];
+                    }
+                });
+            }
+        });
+    });
     let mut x = [0.0; 6];
-    for i in (0..6).rev() {
-        let mut sum = g[i][6];
-        for j in i + 1..6 {
-            sum -= g[i][j] * x[j];
-        }
-        x[i] = sum * pivot[i];
-    }
+    unrolled!(I in [5 4 3 2 1 0] {
+        let mut sum = g[I][6];
+        unrolled!(J in [1 2 3 4 5] {
+            if J > I {
+                sum -= g[I][J] * x[J];
+            }
+        });
+        x[I] = sum * pivot[I];
+    });
     x
 }
 

@@ -1,10 +1,10 @@
 //! `Couch`: the couch families behind one Python class. Millimetres and degrees.
 
 use igrt_motion::{
-    Arm, AxisKind, Base, Couch, Family, Fixed, Flange, Hexapod, Limits, MotionError, Pedestal,
-    Pose, Scara, TableTop,
+    Arm, AxisKind, Base, Couch, Family, Fixed, Flange, Hexapod, Limits, MotionError, Outcome,
+    Pedestal, Pose, Scara, TableTop,
 };
-use numpy::ndarray::{Array1, Array2, Array3};
+use numpy::ndarray::{Array2, Array3};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3};
 use pyo3::prelude::*;
 
@@ -360,13 +360,8 @@ impl PyCouch {
         axes: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray3<f64>>> {
         let table = self.core_rows(axes)?;
-        let poses: Result<Vec<_>, MotionError> = detached(py, || {
-            table
-                .iter()
-                .map(|axes| Ok(self.couch.forward(axes)?.to_matrix()))
-                .collect()
-        });
-        Ok(Array3::from(poses.or_raise()?).into_pyarray(py))
+        let poses = detached(py, || self.couch.forward_batch(&table)).or_raise()?;
+        Ok(Array3::from(poses).into_pyarray(py))
     }
 
     fn inverse_nearest_many<'py>(
@@ -377,23 +372,14 @@ impl PyCouch {
     ) -> PyResult<(Bound<'py, PyArray2<f64>>, Status<'py>)> {
         let poses = matrices(matrices_mm, "poses")?;
         let seed = self.core_axes(seed)?;
-        let solve = |rows: &[[f64; 4]; 4]| -> Result<[f64; 6], MotionError> {
-            self.couch
-                .inverse_nearest(&Pose::from_matrix(*rows)?, &seed)
-        };
-        let found: Vec<_> = detached(py, || poses.iter().map(solve).collect());
-        let status: Array1<u8> = found
-            .iter()
-            .map(|result| result.as_ref().err().map_or(0, status_of))
-            .collect();
-        let axes: Vec<[f64; 6]> = found
-            .iter()
-            .map(|result| {
-                result
-                    .as_ref()
-                    .map_or([f64::NAN; 6], |a| times(*a, &self.from_core))
-            })
-            .collect();
+        let (axes, status): (Vec<[f64; 6]>, Vec<u8>) = detached(py, || {
+            let found = self.couch.inverse_nearest_batch(&poses, &seed)?;
+            let face = |(axes, outcome): ([f64; 6], Outcome)| {
+                (times(axes, &self.from_core), outcome as u8)
+            };
+            Ok::<_, MotionError>(found.into_iter().map(face).unzip())
+        })
+        .or_raise()?;
         Ok((Array2::from(axes).into_pyarray(py), status.into_pyarray(py)))
     }
 
@@ -403,30 +389,41 @@ impl PyCouch {
         matrices_mm: &Bound<'py, PyAny>,
     ) -> PyResult<(Bound<'py, PyArray3<f64>>, Status<'py>, Status<'py>)> {
         let poses = matrices(matrices_mm, "poses")?;
-        let solve = |rows: &[[f64; 4]; 4]| self.couch.inverse(&Pose::from_matrix(*rows)?);
-        let found: Vec<_> = detached(py, || poses.iter().map(solve).collect());
-        let mut axes = vec![[[f64::NAN; 6]; 8]; found.len()];
-        for (slots, result) in axes.iter_mut().zip(&found) {
-            let branches = result
-                .as_ref()
-                .map_or(&[][..], |branches| branches.as_slice());
-            for (slot, branch) in slots.iter_mut().zip(branches) {
-                *slot = times(*branch, &self.from_core);
-            }
-        }
-        let count = |result: &Result<igrt_motion::Branches, _>| {
-            result.as_ref().map_or(0, |branches| {
-                u8::try_from(branches.as_slice().len()).unwrap_or(8)
-            })
-        };
-        let counts: Array1<u8> = found.iter().map(count).collect();
-        let status: Array1<u8> = found
-            .iter()
-            .map(|result| result.as_ref().err().map_or(0, status_of))
-            .collect();
+        let (axes, counts, status) = detached(py, || {
+            let found = self.couch.inverse_batch(&poses);
+            let axes: Vec<_> = found
+                .iter()
+                .map(|row| row.axes.map(|a| times(a, &self.from_core)))
+                .collect();
+            let counts: Vec<u8> = found.iter().map(|row| row.count).collect();
+            let status: Vec<u8> = found.iter().map(|row| row.outcome as u8).collect();
+            (axes, counts, status)
+        });
         Ok((
             Array3::from(axes).into_pyarray(py),
             counts.into_pyarray(py),
+            status.into_pyarray(py),
+        ))
+    }
+
+    fn forward_from_legs_many<'py>(
+        &self,
+        py: Python<'py>,
+        lengths_mm: &Bound<'py, PyAny>,
+    ) -> PyResult<(Bound<'py, PyArray3<f64>>, Status<'py>)> {
+        let table = rows(lengths_mm, "leg lengths")?;
+        let (poses, status): (Vec<_>, Vec<u8>) = detached(py, || {
+            let found = self.couch.forward_from_legs_batch(&table)?;
+            Ok::<_, MotionError>(
+                found
+                    .into_iter()
+                    .map(|(pose, outcome)| (pose, outcome as u8))
+                    .unzip(),
+            )
+        })
+        .or_raise()?;
+        Ok((
+            Array3::from(poses).into_pyarray(py),
             status.into_pyarray(py),
         ))
     }
@@ -455,25 +452,4 @@ fn core_base_axes(base_axes: &Bound<'_, PyAny>) -> PyResult<[f64; 4]> {
         "base couch axes (lateral, longitudinal, vertical, rotation)",
     )?;
     Ok([x, y, z, rotation * RAD])
-}
-
-/// Names of the status codes of a batch.
-pub(crate) const BATCH_STATUS: (&str, &str, &str, &str, &str, &str) = (
-    "ok",
-    "unreachable",
-    "singular",
-    "limit",
-    "geometry",
-    "not_converged",
-);
-
-/// Status of one row of a batch: an index into [`BATCH_STATUS`].
-pub(crate) fn status_of(error: &MotionError) -> u8 {
-    match error {
-        MotionError::Unreachable(_) => 1,
-        MotionError::Singular(_) => 2,
-        MotionError::Limit(_) => 3,
-        MotionError::Geometry(_) => 4,
-        MotionError::NotConverged(_) => 5,
-    }
 }

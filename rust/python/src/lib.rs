@@ -33,6 +33,9 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("BATCH_STATUS", crate::couch::BATCH_STATUS)
+        module.add(
+            "BATCH_STATUS",
+            pyo3::types::PyTuple::new(module.py(), igrt_motion::Outcome::NAMES)?,
+        )
     }
 }

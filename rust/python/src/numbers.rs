@@ -66,11 +66,12 @@ pub(crate) fn rows<const N: usize>(
             "{what} has shape {shape:?}; it needs {N} columns"
         )));
     }
+    if let Some(flat) = array.as_slice() {
+        return Ok(flat.as_chunks::<N>().0.to_vec());
+    }
     let mut out = vec![[0.0; N]; array.nrows()];
-    for (row, source) in out.iter_mut().zip(array.rows()) {
-        for (slot, x) in row.iter_mut().zip(source) {
-            *slot = *x;
-        }
+    for (slot, x) in out.as_flattened_mut().iter_mut().zip(array.iter()) {
+        *slot = *x;
     }
     Ok(out)
 }
@@ -86,6 +87,9 @@ pub(crate) fn matrices(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<[[f
         return Err(GeometryError::new_err(format!(
             "{what} has shape {shape:?}; it needs (n, 4, 4)"
         )));
+    }
+    if let Some(flat) = array.as_slice() {
+        return Ok(flat.as_chunks::<4>().0.as_chunks::<4>().0.to_vec());
     }
     let mut out = vec![[[0.0; 4]; 4]; array.len() / 16];
     for (slot, x) in out
