@@ -31,6 +31,7 @@ from igrt_hw.link.runner import LineEvent
 from igrt_hw.link.session import Lost, Opened
 from igrt_hw.machine import Machine
 from igrt_hw.models.commands import Command, CommandResult, OpenPatient
+from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.proposal import ClearanceStrip
 from igrt_hw.models.record import RecordEntry
@@ -43,6 +44,8 @@ from igrt_hw.models.telemetry import (
     flag_words,
 )
 from igrt_hw.models.users import ChainVerdict
+from igrt_hw.records.history import KINDS as SHIFT_KINDS
+from igrt_hw.records.history import treated_shifts
 from igrt_hw.records.store import Line, RecordStore
 from igrt_hw.safety import effects as fx
 from igrt_hw.safety import events as ev
@@ -476,12 +479,16 @@ class Service:
 
     async def command(self, command: Command, session: UserSession) -> CommandResult:
         """Hand a permitted command to the supervisor and carry out what follows."""
-        plan = None
+        plan: TreatmentPlan | None = None
+        history: tuple[TreatedShift, ...] = ()
         if isinstance(command, OpenPatient):
             found = self._parts.plans.get(command.plan_uid)
             plan = found.loaded.plan if found else None
+            if plan is not None:
+                entries = self._parts.record.of_kind(*SHIFT_KINDS)
+                history = treated_shifts(entries, plan.patient.patient_id)
         event = ev.UserCommand(
-            command, session.user.username, session.user.role.value, session.identity, plan
+            command, session.user.username, session.user.role.value, session.identity, plan, history
         )
         if self._broken and command.kind != "stop":
             return CommandResult(accepted=False, message=f"{self._broken}; only STOP is possible")
