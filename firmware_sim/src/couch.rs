@@ -436,6 +436,10 @@ impl Core {
         }
         if self.motion.is_some() {
             self.drive_motion(context);
+        } else if self.drive.enabled
+            && (self.sensors.brakes_engaged || self.wires.estop || self.wires.manual_release)
+        {
+            self.drive.enabled = false;
         }
         if self.motion.is_some()
             || self.faults != 0
@@ -612,6 +616,8 @@ impl Core {
                     return self.braked(motion);
                 } else if now_us - since_us > BRAKE_TIMEOUT_US {
                     self.latch(fault::BRAKE_SLIP, StopCause::Fault);
+                    // Brakes that do not hold must not be relied on: the motors keep the position, latched as the couch is.
+                    self.drive.enabled = true;
                     return false;
                 }
             }

@@ -23,6 +23,11 @@ const FEED_FORWARD: f64 = 0.92;
 const BRAKE_DECEL: (f64, f64) = (400e3, 40e6);
 /// Acceleration that the motors can give: ten times the limit of a profile.
 const MOTOR_ACCEL: (f64, f64) = (300e3, 50e6);
+/// Friction of an axis that neither motor nor brake holds, as a share of the brakes.
+const FRICTION: f64 = 0.2;
+/// Speed at which 75 kg sink through the gear of the vertical axis, um/s, and how fast it is taken up (200 mm/s2).
+const SINK_SPEED: f64 = 5e3;
+const SINK_STEP: f64 = 200e3 * CYCLE_S;
 /// Noise (one sigma) and resolution of the primary channel.
 const PRIMARY: ((f64, f64), (f64, f64)) = ((2.0, 400.0), (1.0, 100.0));
 /// Noise and resolution of the second channel.
@@ -174,6 +179,7 @@ pub struct Plant {
     brakes_engaged: bool,
     brakes_released: bool,
     load_kg: f64,
+    vertical_is_linear: bool,
     faults: Faults,
     healthy: bool,
     sensors: Sensors,
@@ -241,6 +247,7 @@ impl Plant {
             brakes_engaged: true,
             brakes_released: false,
             load_kg,
+            vertical_is_linear: limits.get(2).is_some_and(|axis| axis.kind == Kind::Linear),
             faults: Faults::default(),
             healthy: true,
             sensors: Sensors {
@@ -277,7 +284,6 @@ impl Plant {
             return &self.sensors;
         }
         let powered = drive.enabled && !self.faults.drive_off;
-        let braking = !self.brakes_released && !self.manual_release;
         for ((axis, shape), (set, speed)) in self
             .axes
             .iter_mut()
@@ -287,10 +293,11 @@ impl Plant {
             if powered && !held {
                 let wanted = shape.gain * (set - axis.motor) + FEED_FORWARD * speed;
                 axis.speed += (wanted - axis.speed).clamp(-shape.motor_step, shape.motor_step);
-            } else if held || braking {
+            } else if held {
                 axis.speed = toward_zero(axis.speed, shape.brake_step);
             } else {
-                axis.speed = toward_zero(axis.speed, 0.2 * shape.brake_step);
+                // Until the discs touch only friction slows the axes.
+                axis.speed = toward_zero(axis.speed, FRICTION * shape.brake_step);
             }
             // Springs press the brake discs home over some 30 ms: the couch settles by micrometres.
             let settled = if axis.settle.abs() < 0.05 {
@@ -305,11 +312,25 @@ impl Plant {
                 axis.speed = 0.0;
             }
         }
+        if !powered && !held && !self.manual_release {
+            self.sink();
+        }
         if !self.healthy {
             self.apply_faults(powered, held, drive);
         }
         self.measure();
         &self.sensors
+    }
+
+    /// Neither motor nor brake holds: the load drives the vertical axis down through its gear. A hand on the manual release
+    /// holds the counterbalance as well.
+    fn sink(&mut self) {
+        let [_, _, vertical, ..] = &mut self.axes;
+        let [_, _, shape, ..] = &self.shapes;
+        if self.vertical_is_linear && vertical.motor > shape.lower_end {
+            let speed = -SINK_SPEED * self.load_kg / 75.0;
+            vertical.speed += (speed - vertical.speed).clamp(-SINK_STEP, SINK_STEP);
+        }
     }
 
     fn move_brakes(&mut self, now_us: u64, release: bool) {

@@ -306,6 +306,29 @@ fn a_brake_that_does_not_release_and_one_that_slips_are_found() {
 }
 
 #[test]
+fn brakes_that_never_engage_leave_the_motors_holding_and_without_power_the_couch_sinks() {
+    let mut host = moving(13);
+    host.room
+        .inject(&fault("brake", "off", None, None))
+        .unwrap();
+    host.wait_for(LATCHED, 8_000_000);
+    assert_eq!(host.room.truth().couch_faults & (1 << 7), 1 << 7);
+    let before = host.room.truth().axes[2];
+    host.run_us(2_000_000);
+    assert!(
+        (host.room.truth().axes[2] - before).abs() < 50.0,
+        "the motors hold"
+    );
+    host.room.set_estop(true);
+    host.run_us(2_000_000);
+    assert!(
+        host.room.truth().axes[2] < before - 5e3,
+        "nothing holds: {}",
+        host.room.truth().axes[2] - before
+    );
+}
+
+#[test]
 fn a_couch_moved_by_hand_wants_a_reference_run_before_a_plan() {
     let mut host = Host::new(14);
     host.run_us(100_000);
