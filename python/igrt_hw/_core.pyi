@@ -399,6 +399,9 @@ class RegistrationOutcome:
     @property
     def overlap(self) -> list[float]: ...
     @property
+    def scatter_share(self) -> list[float]:
+        """Per view, the median share of scatter in the signal, as estimated."""
+    @property
     def disagreement_mm(self) -> list[float]: ...
     @property
     def rival(self) -> tuple[float, float] | None:
@@ -418,6 +421,7 @@ def register_views(
     limits: Sequence[float],
     level_offsets_mm: Sequence[float],
     target_mm: tuple[float, float, float],
+    scatter: bool,
 ) -> RegistrationOutcome:
     """Register one to four views; `igrt_hw.guidance.registration.register` is the door to it. The GIL is released.
 

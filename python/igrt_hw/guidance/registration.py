@@ -102,6 +102,7 @@ class RegistrationResult(Frozen):
     per_view_similarity: tuple[float, ...]
     per_view_overlap: tuple[float, ...]
     per_view_disagreement_mm: tuple[float, ...]
+    per_view_scatter_share: tuple[float, ...]
     displacement_mm: float
     displacement_deg: float
     residual_at_target_mm: float
@@ -179,6 +180,7 @@ def register(
     limits: Limits | None = None,
     level_offsets_mm: Sequence[float] = LEVEL_OFFSETS_MM,
     target_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    scatter: bool = True,
 ) -> RegistrationResult:
     """Find the patient in one to four views.
 
@@ -192,6 +194,7 @@ def register(
         limits: what a result must satisfy to be believed.
         level_offsets_mm: further starts along the patient's head direction; empty for none.
         target_mm: where the plan wants the target, fixed frame; the isocentre unless told otherwise.
+        scatter: whether scatter is estimated from the images and taken off.
 
     Raises:
         ImagingInputError: images, geometries or poses that do not fit together. An answer that is not
@@ -216,6 +219,7 @@ def register(
         limits=astuple(limits or Limits()),
         level_offsets_mm=[float(offset) for offset in level_offsets_mm],
         target_mm=target_mm,
+        scatter=scatter,
     )
     believed = outcome.verdict != "refused"
     rival = outcome.rival
@@ -228,6 +232,7 @@ def register(
         per_view_similarity=tuple(outcome.similarity),
         per_view_overlap=tuple(outcome.overlap),
         per_view_disagreement_mm=tuple(outcome.disagreement_mm),
+        per_view_scatter_share=tuple(outcome.scatter_share),
         displacement_mm=outcome.displacement[0],
         displacement_deg=outcome.displacement[1],
         residual_at_target_mm=outcome.target_bound_mm,

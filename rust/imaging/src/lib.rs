@@ -13,6 +13,7 @@ mod kernel;
 mod normal;
 mod ray;
 mod registration;
+mod scatter;
 mod siddon;
 mod slab;
 mod verdict;

@@ -55,6 +55,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Where the plan wants the target, fixed frame, mm: the isocentre unless told otherwise.
     pub target: Point3<f64>,
+    /// Whether scatter is estimated from the images and taken off before the finest level.
+    pub scatter: bool,
     /// Instruction set.
     pub isa: Isa,
 }
@@ -66,6 +68,7 @@ impl Default for Settings {
             level_offsets_mm: vec![-50.0, -25.0, 25.0, 50.0],
             limits: Limits::default(),
             target: Point3::origin(),
+            scatter: true,
             isa: Isa::best(),
         }
     }
@@ -92,6 +95,8 @@ pub struct Outcome {
     pub similarity: Vec<f64>,
     /// Per view, the share of pixels used.
     pub overlap: Vec<f64>,
+    /// Per view, the median share of scatter in the signal, as estimated; zero when it was not.
+    pub scatter_share: Vec<f64>,
     /// Per view, how far the view alone would still move the isocentre in its own plane, mm.
     pub disagreement_mm: Vec<f64>,
     /// A start that ended elsewhere: its mean similarity over that of the result at the same level, and its distance in mm.
@@ -154,11 +159,17 @@ pub fn register(
         .enumerate()
         .map(|(n, view)| usable(n, view, &mut reasons))
         .collect();
-    let levels = resolutions(pyramid, views, &valid)?;
+    let mut levels = resolutions(pyramid, views, &valid)?;
     let mut works: Vec<Workspace> = views.iter().map(|_| Workspace::default()).collect();
     let (mut found, rival) = search(pyramid, &levels, nominal, settings, &mut works)?;
     let mut steps = found.steps;
-    for level in levels.iter().rev().skip(1) {
+    let mut scatter_share = vec![0.0; views.len()];
+    for n in (0..levels.len().saturating_sub(1)).rev() {
+        if n == 0 && settings.scatter {
+            scatter_share =
+                take_scatter_off(pyramid, &mut levels, &found.pose, settings, &mut works)?;
+        }
+        let Some(level) = levels.get(n) else { break };
         found = descend(pyramid, level, &found.pose, settings, &mut works)?;
         steps += found.steps;
     }
@@ -176,6 +187,7 @@ pub fn register(
     )?;
     let mut outcome = summarise(&found, &systems, finest, nominal, planned, settings);
     outcome.rival = rival;
+    outcome.scatter_share = scatter_share;
     judge(&mut outcome, &settings.limits, reasons);
     Ok(outcome)
 }
@@ -353,6 +365,34 @@ fn search(
     Ok((best, rival))
 }
 
+/// Estimate the scatter at the second level, where the pose is known to about a millimetre, and take it off the finest one.
+fn take_scatter_off(
+    pyramid: &Pyramid,
+    levels: &mut [Level],
+    pose: &Isometry3<f64>,
+    settings: &Settings,
+    works: &mut [Workspace],
+) -> Result<Vec<f64>> {
+    let [finest, second, ..] = levels else {
+        return Ok(Vec::new());
+    };
+    let volume = pyramid.level(second.volume)?;
+    finest
+        .views
+        .par_iter_mut()
+        .zip(&second.views)
+        .zip(works.par_iter_mut())
+        .map(|((fine, coarse), work)| {
+            let Some(field) = coarse.scatter(volume, pose, settings.isa, work)? else {
+                return Ok(0.0);
+            };
+            let (clean, share) = fine.without(&field);
+            *fine = clean;
+            Ok(share)
+        })
+        .collect()
+}
+
 /// How far apart two poses put the isocentre, with the turn counted on a lever.
 fn distance_mm(a: &Isometry3<f64>, b: &Isometry3<f64>) -> f64 {
     let d = a * b.inverse();
@@ -497,6 +537,7 @@ fn summarise(
             .zip(&level.views)
             .map(|(s, v)| in_plane_pull_mm(s, &v.projection, settings))
             .collect(),
+        scatter_share: Vec::new(),
         rival: None,
         iterations: found.steps,
         last_step_mm: found.last_step_mm,

@@ -8,6 +8,7 @@ use crate::image::{GRADIENT_EDGE, Gradient, Shape, central_differences, eroded, 
 use crate::kernel::Isa;
 use crate::normal::{NormalSums, accumulate_normal};
 use crate::ray::IndexRays;
+use crate::scatter::ScatterField;
 use crate::slab::{RayIntegrals, project_integrals};
 use crate::volume::Volume;
 
@@ -25,6 +26,8 @@ pub(crate) struct Observed {
     pub projection: Projection,
     pub shape: Shape,
     gradient: Gradient,
+    image: Vec<f32>,
+    all_valid: Vec<bool>,
     valid: Vec<bool>,
     length_mm: Vec<f32>,
 }
@@ -81,9 +84,46 @@ impl Observed {
             projection,
             shape,
             gradient,
+            image: clean,
+            all_valid: valid.to_vec(),
             valid: eroded(valid, shape, GRADIENT_EDGE),
             length_mm,
         }
+    }
+
+    /// The scatter in this view, by what the CT at a pose does not explain.
+    pub fn scatter(
+        &self,
+        volume: &Volume,
+        pose: &Isometry3<f64>,
+        isa: Isa,
+        work: &mut Workspace,
+    ) -> Result<Option<ScatterField>> {
+        project_integrals(volume, &self.projection, pose, isa, &mut work.integrals)?;
+        self.mask(volume, pose, &mut work.mask)?;
+        work.image.clear();
+        work.image.extend(
+            work.integrals
+                .integral
+                .iter()
+                .zip(&self.length_mm)
+                .map(|(a, b)| a * b),
+        );
+        Ok(ScatterField::estimate(
+            &self.image,
+            &work.image,
+            &work.mask,
+            self.shape,
+        ))
+    }
+
+    /// The same view without that scatter, and the median share of scatter in its signal.
+    pub fn without(&self, scatter: &ScatterField) -> (Self, f64) {
+        let (image, share) = scatter.remove(&self.image, self.shape);
+        (
+            Self::new(self.projection, &image, &self.all_valid, self.shape),
+            share,
+        )
     }
 
     /// The pixels whose rays do not pass tissue that the CT does not hold.

@@ -353,6 +353,12 @@ impl PyRegistrationOutcome {
         self.outcome.overlap.clone()
     }
 
+    /// Per view, the median share of scatter in the signal.
+    #[getter]
+    fn scatter_share(&self) -> Vec<f64> {
+        self.outcome.scatter_share.clone()
+    }
+
     #[getter]
     fn disagreement_mm(&self) -> Vec<f64> {
         self.outcome.disagreement_mm.clone()
@@ -392,7 +398,7 @@ type PyView<'py> = (
 
 /// Register one to four views with a volume; see `igrt_imaging::register`.
 #[pyfunction]
-#[pyo3(signature = (volume, views, nominal, planned, *, free, limits, level_offsets_mm, target_mm))]
+#[pyo3(signature = (volume, views, nominal, planned, *, free, limits, level_offsets_mm, target_mm, scatter))]
 #[allow(
     clippy::too_many_arguments,
     reason = "keyword arguments of the Python function"
@@ -407,6 +413,7 @@ pub(crate) fn register_views(
     limits: [f64; 8],
     level_offsets_mm: Vec<f64>,
     target_mm: [f64; 3],
+    scatter: bool,
 ) -> PyResult<PyRegistrationOutcome> {
     let (nominal, planned) = (rigid(nominal, "nominal")?, rigid(planned, "planned")?);
     let mut inputs = Vec::with_capacity(views.len());
@@ -434,6 +441,7 @@ pub(crate) fn register_views(
         level_offsets_mm,
         limits: limits_of(limits),
         target: Point3::new(x, y, z),
+        scatter,
         ..Settings::default()
     };
     let pyramid = Arc::clone(&volume.pyramid);
