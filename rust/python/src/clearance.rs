@@ -135,7 +135,9 @@ impl PartArgument<'_> {
         }
         let flat: Vec<u32> = triangles.iter().copied().collect();
         let (triangles, _) = flat.as_chunks::<3>();
-        Mesh::new(&self.name, &vertices, triangles).or_raise()
+        // The search tree of a patient takes a tenth of a second: long enough to keep a lease waiting.
+        let name = self.name.as_str();
+        detached(self.shape.py(), || Mesh::new(name, &vertices, triangles)).or_raise()
     }
 }
 
