@@ -26,10 +26,13 @@ class SimRoom:
     def __init__(self, folder: Path, seed: int = 7, *more: str) -> None:
         self.folder = folder
         program = Path(sys.executable).parent / "igrt-sim"
-        command = [str(program), "serve", "--run-dir", str(folder), "--patient", str(PATIENT)]
+        # on a leash, so that it ends with this process however that ends
+        command = [sys.executable, "-m", "igrt_hw.demo.leash", str(program), "serve"]
+        command += ["--run-dir", str(folder), "--patient", str(PATIENT)]
         self.log = (folder / "sim.log").open("wb")
         self.process = subprocess.Popen(
             [*command, "--seed", str(seed), *more],
+            stdin=subprocess.PIPE,
             stdout=self.log,
             stderr=subprocess.STDOUT,
             env=os.environ,
@@ -74,6 +77,8 @@ class SimRoom:
         except (OSError, RuntimeError, ValueError):
             self.process.terminate()
         self._socket.close()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
