@@ -127,7 +127,7 @@ def run_interactive(settings: DemoSettings) -> int:
                     terminal,
                     "--url", running.url,
                     "--username", DEMO_USERS[0].username,
-                    "--control", running.endpoints.control,
+                    "--control-socket", running.endpoints.control,
                 ],
                 env={**os.environ, "IGRT_PASSWORD": DEMO_USERS[0].password},
                 preexec_fn=die_with_parent,

@@ -27,6 +27,10 @@ class TookTooLong(DeviceError):
     """Something did not happen in time; the text says what is missing."""
 
 
+class StoppedOnTheWay(DeviceError):
+    """Something that was told to move stands still short of its goal; it does not go on by itself."""
+
+
 class Cancelled(DeviceError):
     """The caller gave it up."""
 

@@ -13,7 +13,14 @@ from typing import Final, Literal, TypeVar, cast
 import numpy as np
 
 from igrt_hw.devices.clp import ClpDevice, after, line_settings
-from igrt_hw.devices.errors import Cancelled, DeviceFault, FrameCorrupt, PlanError, TookTooLong
+from igrt_hw.devices.errors import (
+    Cancelled,
+    DeviceFault,
+    FrameCorrupt,
+    PlanError,
+    StoppedOnTheWay,
+    TookTooLong,
+)
 from igrt_hw.devices.frames import (
     FLOOD_FRAME,
     FLOOD_OFFSET_FRAME,
@@ -154,7 +161,10 @@ class ClpImager(ClpDevice[ImagerTelemetry]):
         (progress or _no_progress)(f"turning the source to {source_angle_deg:.1f} deg", 0.0)
         self._wait_answer(self.gantry(target_deg), cancel, "GANTRY")
         what = f"the gantry to stand at {target_deg:.1f} deg"
-        self._wait_status(there, GANTRY_S_MAX, cancel, what)
+        self._wait_status(
+            lambda s: s.state is not ImagerState.GANTRY_MOVING, GANTRY_S_MAX, cancel, what
+        )
+        self._raise_unless(there, what)
 
     def dark_frames(self, count: int, cancel: threading.Event | None = None) -> list[RawFrame]:
         """Take frames without radiation where the gantry stands now."""
@@ -262,11 +272,16 @@ class ClpImager(ClpDevice[ImagerTelemetry]):
         self._wait_answer(self.arms(position), cancel, "ARMS")
         what = f"the arms to be {position.name.lower()}"
         self._wait_status(
-            lambda s: flag in s.flags and s.state is not ImagerState.ARMS_MOVING,
-            ARMS_S_MAX,
-            cancel,
-            what,
+            lambda s: s.state is not ImagerState.ARMS_MOVING, ARMS_S_MAX, cancel, what
         )
+        self._raise_unless(lambda s: flag in s.flags, what)
+
+    def _raise_unless(self, there: Callable[[ImagerTelemetry], bool], what: str) -> None:
+        """What stands still and is not there will not come by itself: a late lease or a STOP took its order away."""
+        if not there(self._status()):
+            raise StoppedOnTheWay(
+                f"waited for {what}, but the motion stopped on its way (a lease was late, or STOP); {self._now_words()}"
+            )
 
     def _expose_and_wait(
         self, kind: ExposureKind, source_angle_deg: float, cancel: threading.Event | None

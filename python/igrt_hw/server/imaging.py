@@ -9,13 +9,16 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from igrt_hw._core import PanelGeometry
+from igrt_hw.devices.errors import StoppedOnTheWay
 from igrt_hw.devices.frames import RawFrame, View
 from igrt_hw.devices.imager import ClpImager
 from igrt_hw.geometry import wrap_deg
@@ -26,11 +29,12 @@ from igrt_hw.guidance.panel import (
     correct,
     field_region,
 )
+from igrt_hw.link.errors import Refused
 from igrt_hw.models.base import Frozen
 from igrt_hw.models.plan import PlannedField
 from igrt_hw.models.proposal import ImageStamp
 from igrt_hw.models.status import ImageView
-from igrt_hw.models.telemetry import CouchFlag, CouchTelemetry
+from igrt_hw.models.telemetry import CouchFlag, CouchTelemetry, RefusalCode
 from igrt_hw.server.errors import JobError
 
 Progress = Callable[[str, float], None]
@@ -43,6 +47,10 @@ AROUND_EXPOSURE_US = 150_000  # telemetry comes every 50 ms: three samples befor
 KVP_TOLERANCE = 0.5  # the gain of a panel follows the beam quality
 STILL_MM = 0.1  # encoder noise stays far below, a couch that creeps does not
 STILL_DEG = 0.05
+LEASE_TRIES = 4
+LEASE_PAUSE_S = 0.2
+
+T = TypeVar("T")
 
 
 class Technique(Frozen):
@@ -130,15 +138,18 @@ class ImageTaker:
             calibration = self._calibrate(views[0], cancel, progress)
             taken: dict[int, RawFrame] = {}
             for number, index in enumerate(self._shortest_way(views)):
-                taken[index] = self._imager.acquire(
-                    views[index], cancel, _part(progress, number, len(views))
-                )
+                tell = _part(progress, number, len(views))
+                acquire = partial(self._imager.acquire, views[index], cancel, tell)
+                taken[index] = self._patiently(acquire, cancel)
             frames = [taken[index] for index in range(len(views))]
             progress("parking the arms", 0.9)
             self._imager.prepare(False).result(5.0)
-            self._imager.park_arms(cancel)
+            self._patiently(lambda: self._imager.park_arms(cancel), cancel)
         except Exception:
             self._calibration = None  # whatever went wrong, the next pair begins from the panel up
+            if not cancel.is_set():
+                with suppress(Exception):  # what failed first is what is told
+                    self._imager.park_arms(cancel)
             raise
         progress("correcting the images", 0.97)
         images = tuple(
@@ -175,7 +186,7 @@ class ImageTaker:
             return known
         progress("dark frames and flood of the panel", 0.02)
         self._imager.technique(view).result(5.0)
-        self._imager.extend_arms(cancel)
+        self._patiently(lambda: self._imager.extend_arms(cancel), cancel)
         flood, flood_offset = self._imager.stored_flood()
         if abs(flood.kvp - view.kvp) > KVP_TOLERANCE:
             raise JobError(
@@ -188,6 +199,24 @@ class ImageTaker:
         )
         self._calibration, self._calibrated_us = calibration, now_us
         return calibration
+
+    def _patiently(self, work: Callable[[], T], cancel: threading.Event) -> T:
+        """Do a step again when a late lease kept the device from it, or stopped arms or gantry on their way.
+
+        A machine that is busy for a moment then costs a moment, and not the whole pair with its dose. A STOP, whoever
+        gave it, ends the trying: it moved the epoch.
+        """
+        epoch = self._imager.health().epoch
+        for _ in range(LEASE_TRIES - 1):
+            try:
+                return work()
+            except (Refused, StoppedOnTheWay) as error:
+                late = (
+                    isinstance(error, StoppedOnTheWay) or error.code is RefusalCode.LEASE_NOT_FRESH
+                )
+                if not late or cancel.wait(LEASE_PAUSE_S) or self._imager.health().epoch != epoch:
+                    raise
+        return work()
 
     def _stored(self, frame: RawFrame, purpose: Purpose, image: CorrectedImage) -> StoredImage:
         rows, cols = image.line_integrals.shape
