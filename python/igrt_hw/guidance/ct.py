@@ -110,20 +110,8 @@ def load_ct(files: Sequence[Path]) -> CtVolume:
     hu = np.stack([_hounsfield(ds, name) for ds, name in zip(slices, names, strict=True)])
     row_spacing, col_spacing = (float(v) for v in slices[0].PixelSpacing)
     spacing = (col_spacing, row_spacing, spacing_z)
-    for axis, value in zip("xyz", spacing, strict=True):
-        if not SPACING_PLAUSIBLE_MM[0] <= value <= SPACING_PLAUSIBLE_MM[1]:
-            raise InputRefused(
-                f"the voxel spacing in {axis} is {value} mm; DICOM lengths are millimetres, and "
-                f"{SPACING_PLAUSIBLE_MM[0]} to {SPACING_PLAUSIBLE_MM[1]} mm is plausible. "
-                "Was it written in other units?"
-            )
-    origin = [float(v) for v in slices[0].ImagePositionPatient]
-    for axis, (sign, count, step) in enumerate(
-        zip(signs, (hu.shape[2], hu.shape[1]), (col_spacing, row_spacing), strict=True)
-    ):
-        if sign < 0:
-            origin[axis] -= (count - 1) * step
-            hu = np.flip(hu, axis=2 - axis)
+    _plausible(spacing)
+    hu, origin = _upright(hu, [float(v) for v in slices[0].ImagePositionPatient], signs, spacing)
     return CtVolume(
         hu=np.ascontiguousarray(hu),
         spacing_mm=spacing,
@@ -133,6 +121,31 @@ def load_ct(files: Sequence[Path]) -> CtVolume:
         patient_id=str(require(slices[0], "PatientID", names[0])),
         patient_position=str(require(slices[0], "PatientPosition", names[0])),
     )
+
+
+def _plausible(spacing_mm: tuple[float, float, float]) -> None:
+    for axis, value in zip("xyz", spacing_mm, strict=True):
+        if not SPACING_PLAUSIBLE_MM[0] <= value <= SPACING_PLAUSIBLE_MM[1]:
+            raise InputRefused(
+                f"the voxel spacing in {axis} is {value} mm; DICOM lengths are millimetres, and "
+                f"{SPACING_PLAUSIBLE_MM[0]} to {SPACING_PLAUSIBLE_MM[1]} mm is plausible. "
+                "Was it written in other units?"
+            )
+
+
+def _upright(
+    hu: NDArray[np.float32],
+    origin_mm: list[float],
+    signs: tuple[int, int],
+    spacing_mm: tuple[float, float, float],
+) -> tuple[NDArray[np.float32], list[float]]:
+    """The volume with rows and columns along +y and +x, and the centre of its first voxel."""
+    origin = list(origin_mm)
+    for axis, sign in enumerate(signs):
+        if sign < 0:
+            origin[axis] -= (hu.shape[2 - axis] - 1) * spacing_mm[axis]
+            hu = np.flip(hu, axis=2 - axis)
+    return hu, origin
 
 
 def _same_in_all(files: Sequence[Path], slices: Sequence[FileDataset], keyword: str) -> None:
