@@ -264,6 +264,37 @@ class Couch:
             GeometryError: the family has no legs.
         """
     @property
+    def base(self) -> Pose:
+        """fixed <- base: where the chain begins."""
+    @property
+    def tool(self) -> Pose:
+        """flange <- table_top: where the table top is bolted on."""
+    @property
+    def axis_map(self) -> tuple[_Six, _Six]:
+        """Gains and zeros: joint of the model = gain * axis + zero, mm or degrees."""
+    def with_mounts(self, base: Pose, tool: Pose) -> Couch:
+        """The same couch with its foot (fixed <- base) and table top (flange <- table_top) elsewhere.
+
+        Raises:
+            FrameError: other frames.
+        """
+    def with_axis_map(self, gains: _Numbers, zeros: _Numbers) -> Couch:
+        """The same couch with other gains (+1 or -1 within one percent) and zeros of its axes.
+
+        Raises:
+            GeometryError: a gain that is none.
+        """
+    def correction_window(
+        self, axes: _Numbers, *, reach_mm: float = 50.0, reach_deg: float = 5.0
+    ) -> list[tuple[float, float]]:
+        """How far each of the six numbers of a correction can go alone from `axes`: (lowest, highest), mm or degrees.
+
+        Searched outwards from zero up to the reach, every 0.5 mm and 0.05 degrees, then bisected.
+
+        Raises:
+            LimitError: the couch stands outside its limits.
+        """
+    @property
     def base_axes(self) -> tuple[float, float, float, float]:
         """Base couch of a hexapod: lateral, longitudinal, vertical (mm), rotation (deg).
 

@@ -1,6 +1,6 @@
 //! Six revolute joints with a spherical wrist.
 
-use crate::couch::{Screw, Singularity, Solutions};
+use crate::couch::{Screw, Singularity};
 use crate::error::{MotionError, geometry};
 use crate::rigid::{Mat3, Rigid, Vec3, dot, mul, transpose};
 use crate::trig::{atan2, sin_cos};
@@ -149,25 +149,11 @@ impl Arm {
         ]
     }
 
-    /// Shoulder front and back, elbow up and down, wrist flipped or not; not a number where out of reach.
-    #[inline(always)]
-    pub(crate) fn solve(&self, m: &Rigid) -> ([[f64; 6]; 8], f64) {
-        let [
-            (a, singular_a),
-            (b, singular_b),
-            (c, singular_c),
-            (d, singular_d),
-        ] = Self::POSTURES.map(|posture| self.solve_posture(m, posture));
-        // `min` passes over not-a-number: a posture out of reach says nothing about singularity.
-        let singular = singular_a.min(singular_b).min(singular_c).min(singular_d);
-        ([a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]], singular)
-    }
-
     /// Signs of shoulder (front, back) and elbow (up, down).
     pub(crate) const POSTURES: [(f64, f64); 4] =
         [(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)];
 
-    /// Both flips of the wrist for one posture, and how far it is from a singularity.
+    /// Both flips of the wrist for one posture, and how far it is from a singularity; not a number where out of reach.
     #[inline(always)]
     pub(crate) fn solve_posture(
         &self,
@@ -209,11 +195,6 @@ impl Arm {
             ],
             singular,
         )
-    }
-
-    pub(crate) fn solutions(&self, m: &Rigid) -> Solutions {
-        let (q, singular) = self.solve(m);
-        Solutions::of(&q, singular)
     }
 
     pub(crate) fn explain(&self, m: &Rigid) -> String {

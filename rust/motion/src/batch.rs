@@ -5,7 +5,7 @@
 //! contracted into fused operations, so every instruction set gives the same bits.
 
 use crate::arm::Arm;
-use crate::couch::{Branches, Couch, Family};
+use crate::couch::{AxisKind, Branches, Couch, Family, SINGULAR};
 use crate::error::MotionError;
 use crate::frame::{Fixed, TableTop};
 use crate::hexapod::Hexapod;
@@ -17,7 +17,8 @@ use crate::scara::Scara;
 /// Poses per block: enough to fill the widest vectors several times, small enough to stay in the first cache.
 const LANES: usize = 32;
 
-type Block<const N: usize> = [[f64; LANES]; N];
+/// Numbers by component, then by lane.
+type Block<const N: usize, const W: usize = LANES> = [[f64; W]; N];
 
 /// `I` numbers in, `O` numbers out, without branches.
 trait Kernel<const I: usize, const O: usize> {
@@ -30,12 +31,12 @@ trait Kernel<const I: usize, const O: usize> {
     clippy::needless_range_loop,
     reason = "constant bounds; the loop the compiler vectorises"
 )]
-fn over_lanes<K: Kernel<I, O>, const I: usize, const O: usize>(
+fn over_lanes<K: Kernel<I, O>, const I: usize, const O: usize, const W: usize>(
     kernel: &K,
-    input: &Block<I>,
-    output: &mut Block<O>,
+    input: &Block<I, W>,
+    output: &mut Block<O, W>,
 ) {
-    for lane in 0..LANES {
+    for lane in 0..W {
         let mut x = [0.0; I];
         for i in 0..I {
             x[i] = input[i][lane];
@@ -49,40 +50,40 @@ fn over_lanes<K: Kernel<I, O>, const I: usize, const O: usize>(
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
-fn over_lanes_avx512<K: Kernel<I, O>, const I: usize, const O: usize>(
-    k: &K,
-    x: &Block<I>,
-    y: &mut Block<O>,
+fn over_lanes_avx512<K: Kernel<I, O>, const I: usize, const O: usize, const W: usize>(
+    kernel: &K,
+    input: &Block<I, W>,
+    output: &mut Block<O, W>,
 ) {
-    over_lanes(k, x, y);
+    over_lanes(kernel, input, output);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn over_lanes_avx2<K: Kernel<I, O>, const I: usize, const O: usize>(
-    k: &K,
-    x: &Block<I>,
-    y: &mut Block<O>,
+fn over_lanes_avx2<K: Kernel<I, O>, const I: usize, const O: usize, const W: usize>(
+    kernel: &K,
+    input: &Block<I, W>,
+    output: &mut Block<O, W>,
 ) {
-    over_lanes(k, x, y);
+    over_lanes(kernel, input, output);
 }
 
 /// Runs a kernel over a block with the widest vectors of this machine. Arm64 has NEON in its baseline.
 #[inline]
-fn run<K: Kernel<I, O>, const I: usize, const O: usize>(
+fn run<K: Kernel<I, O>, const I: usize, const O: usize, const W: usize>(
     unit: VectorUnit,
-    k: &K,
-    x: &Block<I>,
-    y: &mut Block<O>,
+    kernel: &K,
+    input: &Block<I, W>,
+    output: &mut Block<O, W>,
 ) {
     match unit {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `VectorUnit::best` and `VectorUnit::available` give this unit only where the machine has it.
-        VectorUnit::Avx512 => unsafe { over_lanes_avx512(k, x, y) },
+        // SAFETY: `VectorUnit::best` gives this unit only where the machine has it.
+        VectorUnit::Avx512 => unsafe { over_lanes_avx512(kernel, input, output) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        VectorUnit::Avx2 => unsafe { over_lanes_avx2(k, x, y) },
-        _ => over_lanes(k, x, y),
+        VectorUnit::Avx2 => unsafe { over_lanes_avx2(kernel, input, output) },
+        _ => over_lanes(kernel, input, output),
     }
 }
 
@@ -146,36 +147,35 @@ impl<C: Chain> Kernel<6, 12> for Forward<'_, C> {
     }
 }
 
-/// Distance (mm) and half-chord of the rotation between the pose of the first six numbers and the pose that follows.
+/// How an axis set stands to the pose after it: squared misfits, and 1 where it needs no turn and is within the limits.
 struct Verify<'a, C> {
     couch: &'a Couch,
     chain: &'a C,
 }
 
-impl<C: Chain> Kernel<18, 2> for Verify<'_, C> {
+impl<C: Chain> Kernel<18, 3> for Verify<'_, C> {
     #[inline(always)]
-    fn lane(&self, input: [f64; 18]) -> [f64; 2] {
+    fn lane(&self, input: [f64; 18]) -> [f64; 3] {
         let [a, b, c, d, e, f, pose @ ..] = input;
-        let chain = self
-            .chain
-            .chain_forward(&self.couch.joints(&[a, b, c, d, e, f]));
-        let (mm, rad) = self.couch.mounted(&chain).deviation(&solid(pose));
-        [mm, rad]
+        let axes = [a, b, c, d, e, f];
+        let chain = self.chain.chain_forward(&self.couch.joints(&axes));
+        let (mm2, chord2) = self.couch.mounted(&chain).misfit(&solid(pose));
+        [mm2, chord2, self.couch.plainly_allowed(&axes)]
     }
 }
 
-/// One posture of an arm: two axis sets and the singular margin.
+/// One posture of an arm (signs of shoulder and elbow before the pose): two axis sets and the singular margin.
 struct SolveArm<'a> {
     couch: &'a Couch,
     arm: &'a Arm,
-    posture: (f64, f64),
 }
 
-impl Kernel<12, 13> for SolveArm<'_> {
+impl Kernel<14, 13> for SolveArm<'_> {
     #[inline(always)]
-    fn lane(&self, pose: [f64; 12]) -> [f64; 13] {
+    fn lane(&self, input: [f64; 14]) -> [f64; 13] {
+        let [shoulder, elbow, pose @ ..] = input;
         let chain = self.couch.chain_pose(&solid(pose));
-        let ([first, second], singular) = self.arm.solve_posture(&chain, self.posture);
+        let ([first, second], singular) = self.arm.solve_posture(&chain, (shoulder, elbow));
         let [a, b, c, d, e, f] = self.couch.axes(&first);
         let [g, h, i, j, k, l] = self.couch.axes(&second);
         [a, b, c, d, e, f, g, h, i, j, k, l, singular]
@@ -187,18 +187,19 @@ struct SolvePedestal<'a> {
     chain: Pedestal,
 }
 
-impl Kernel<12, 9> for SolvePedestal<'_> {
+impl Kernel<12, 10> for SolvePedestal<'_> {
     #[inline(always)]
-    fn lane(&self, pose: [f64; 12]) -> [f64; 9] {
+    fn lane(&self, pose: [f64; 12]) -> [f64; 10] {
         let pose = solid(pose);
         let ([joints, _], singular) = self.chain.solve(&self.couch.chain_pose(&pose));
         let axes = self.couch.axes(&joints);
-        let (mm, rad) = self
+        let (mm2, chord2) = self
             .couch
             .mounted(&self.chain.forward(&self.couch.joints(&axes)))
-            .deviation(&pose);
+            .misfit(&pose);
+        let allowed = self.couch.plainly_allowed(&axes);
         let [a, b, c, d, e, f] = axes;
-        [a, b, c, d, e, f, singular, mm, rad]
+        [a, b, c, d, e, f, singular, mm2, chord2, allowed]
     }
 }
 
@@ -327,34 +328,40 @@ impl From<&MotionError> for Outcome {
 /// A homogeneous 4 x 4 matrix by rows, mm.
 pub type Matrix = [[f64; 4]; 4];
 
-/// Every branch of one pose, not a number beyond `count`.
-#[derive(Clone, Copy, Debug)]
-pub struct BranchRow {
-    /// Axis sets, mm and radians.
-    pub axes: [[f64; 6]; 8],
-    /// How many are valid.
-    pub count: u8,
+/// Every branch of many poses, row by row.
+#[derive(Clone, Debug, Default)]
+pub struct BranchTable {
+    /// Axis sets, mm and radians; not a number beyond the count.
+    pub axes: Vec<[[f64; 6]; 8]>,
+    /// How many axis sets are valid.
+    pub counts: Vec<u8>,
     /// Why there are none.
-    pub outcome: Outcome,
+    pub outcomes: Vec<Outcome>,
 }
 
-impl From<Result<Branches, MotionError>> for BranchRow {
-    fn from(result: Result<Branches, MotionError>) -> Self {
-        let mut row = Self {
-            axes: [[f64::NAN; 6]; 8],
-            count: 0,
-            outcome: Outcome::Ok,
-        };
-        match result {
-            Err(error) => row.outcome = Outcome::from(&error),
-            Ok(branches) => {
-                for (slot, axes) in row.axes.iter_mut().zip(branches.as_slice()) {
-                    *slot = *axes;
-                    row.count += 1;
-                }
-            }
+impl BranchTable {
+    fn with_capacity(rows: usize) -> Self {
+        Self {
+            axes: Vec::with_capacity(rows),
+            counts: Vec::with_capacity(rows),
+            outcomes: Vec::with_capacity(rows),
         }
-        row
+    }
+
+    fn push(&mut self, result: Result<Branches, MotionError>) {
+        let (branches, outcome) = match result {
+            Ok(branches) => (branches, Outcome::Ok),
+            Err(error) => (Branches::default(), Outcome::from(&error)),
+        };
+        let mut row = [[f64::NAN; 6]; 8];
+        let mut count = 0;
+        for (slot, axes) in row.iter_mut().zip(branches.as_slice()) {
+            *slot = *axes;
+            count += 1;
+        }
+        self.axes.push(row);
+        self.counts.push(count);
+        self.outcomes.push(outcome);
     }
 }
 
@@ -428,14 +435,18 @@ impl Couch {
         };
         let kernel = SolvePedestal { couch: self, chain };
         let mut out = Vec::with_capacity(poses.len());
-        let mut solved = [[0.0; LANES]; 9];
+        let mut solved = [[0.0; LANES]; 10];
         for block in poses.chunks(LANES) {
             let rigid = rigid_block(unit, block);
             run(unit, &kernel, &rigid.poses, &mut solved);
             for (lane, rows) in block.iter().enumerate() {
-                let [a, b, c, d, e, f, singular, mm, rad] = pick(&solved, lane);
+                let [a, b, c, d, e, f, singular, mm2, chord2, allowed] = pick(&solved, lane);
                 let axes = [a, b, c, d, e, f];
-                let plain = rigid.good(lane, rows) && self.plain(&axes, seed, singular, mm, rad);
+                let plain = allowed == 1.0
+                    && singular >= SINGULAR
+                    && crate::couch::verified(mm2, chord2)
+                    && self.no_turn_from(&axes, seed)
+                    && rigid.good(lane, rows);
                 out.push(if plain {
                     (axes, Outcome::Ok)
                 } else {
@@ -448,120 +459,174 @@ impl Couch {
 
     /// [`Couch::inverse`] for many matrices; the same bits.
     #[must_use]
-    pub fn inverse_batch(&self, poses: &[Matrix]) -> Vec<BranchRow> {
+    pub fn inverse_batch(&self, poses: &[Matrix]) -> BranchTable {
         self.inverse_batch_on(VectorUnit::best(), poses)
     }
 
-    fn inverse_batch_on(&self, unit: VectorUnit, poses: &[Matrix]) -> Vec<BranchRow> {
-        let single = |rows: &Matrix| -> BranchRow {
-            Pose::<Fixed, TableTop>::from_matrix(*rows)
-                .and_then(|pose| self.inverse(&pose))
-                .into()
+    fn inverse_batch_on(&self, unit: VectorUnit, poses: &[Matrix]) -> BranchTable {
+        let mut table = BranchTable::with_capacity(poses.len());
+        let single = |rows: &Matrix| {
+            Pose::<Fixed, TableTop>::from_matrix(*rows).and_then(|pose| self.inverse(&pose))
         };
         let Family::Arm(arm) = self.family() else {
-            return poses.iter().map(single).collect();
+            poses.iter().for_each(|rows| table.push(single(rows)));
+            return table;
         };
+        let mut postures = [Posture::EMPTY; 4];
+        for block in poses.chunks(LANES) {
+            let rigid = rigid_block(unit, block);
+            for (found, signs) in postures.iter_mut().zip(Arm::POSTURES) {
+                self.solve_postures(unit, arm, signs.into(), &rigid.poses, found);
+            }
+            for (lane, rows) in block.iter().enumerate() {
+                let gathered = if rigid.good(lane, rows) {
+                    self.gather(lane, &rigid.poses, &postures)
+                } else {
+                    None
+                };
+                table.push(gathered.map_or_else(|| single(rows), Ok));
+            }
+        }
+        table
+    }
+
+    fn solve_postures(
+        &self,
+        unit: VectorUnit,
+        arm: &Arm,
+        signs: [f64; 2],
+        poses: &Block<12>,
+        found: &mut Posture,
+    ) {
+        let signs = signs.map(|sign| [sign; LANES]);
+        run(
+            unit,
+            &SolveArm { couch: self, arm },
+            &joined(&signs, poses),
+            &mut found.solved,
+        );
         let verify = Verify {
             couch: self,
             chain: arm,
         };
-        let mut postures = [Posture::EMPTY; 4];
-        let mut out = Vec::with_capacity(poses.len());
-        for block in poses.chunks(LANES) {
-            let rigid = rigid_block(unit, block);
-            for (found, posture) in postures.iter_mut().zip(Arm::POSTURES) {
-                run(
-                    unit,
-                    &SolveArm {
-                        couch: self,
-                        arm,
-                        posture,
-                    },
-                    &rigid.poses,
-                    &mut found.solved,
-                );
-                for (branch, deviation) in found
-                    .solved
-                    .as_chunks::<6>()
-                    .0
-                    .iter()
-                    .zip(&mut found.deviations)
-                {
-                    run(unit, &verify, &joined(branch, &rigid.poses), deviation);
-                }
-            }
-            for (lane, rows) in block.iter().enumerate() {
-                let pose = solid(pick(&rigid.poses, lane));
-                let row = if rigid.good(lane, rows) {
-                    self.gather(lane, &pose, &postures)
-                } else {
-                    None
-                };
-                out.push(row.unwrap_or_else(|| single(rows)));
-            }
+        for (branch, checked) in found
+            .solved
+            .as_chunks::<6>()
+            .0
+            .iter()
+            .zip(&mut found.checks)
+        {
+            run(unit, &verify, &joined(branch, poses), checked);
         }
-        out
     }
 
     /// The branches of one lane as [`Couch::inverse`] would give them, or `None` where there are none to give.
-    fn gather(&self, lane: usize, pose: &Rigid, postures: &[Posture; 4]) -> Option<BranchRow> {
-        let margins = postures.iter().map(|found| {
-            pick(
-                found.solved.last_chunk::<1>().unwrap_or(&[[0.0; LANES]]),
-                lane,
-            )
-        });
-        if margins.fold(f64::INFINITY, |least, [margin]| least.min(margin)) < crate::couch::SINGULAR
-        {
-            return None;
-        }
-        let mut all = Branches::default();
-        let branches = postures.iter().flat_map(|found| {
-            found
-                .solved
-                .as_chunks::<6>()
-                .0
-                .iter()
-                .zip(&found.deviations)
-        });
-        for (branch, deviation) in branches {
-            let axes = pick(branch, lane);
-            if axes.iter().any(|q| q.is_nan()) {
-                continue;
-            }
-            let turned = self.choose_turns(&axes, None);
-            let (mm, rad) = if turned == axes {
-                pick(deviation, lane).into()
-            } else {
-                self.forward_unchecked(&turned).deviation(pose)
-            };
-            if mm <= crate::couch::VERIFIED_MM && rad <= crate::couch::VERIFIED_RAD {
-                all.push_new(&turned);
-            }
-        }
+    fn gather(&self, lane: usize, poses: &Block<12>, postures: &[Posture; 4]) -> Option<Branches> {
         let mut kept = Branches::default();
-        for axes in all
-            .as_slice()
-            .iter()
-            .filter(|axes| self.limits().contain(axes))
-        {
-            kept.push(*axes);
+        for found in postures {
+            let [singular] = pick(found.solved.last_chunk::<1>()?, lane);
+            if singular < SINGULAR {
+                return None;
+            }
+            for (branch, checked) in found.solved.as_chunks::<6>().0.iter().zip(&found.checks) {
+                let (axes, [mm2, chord2, allowed]) = (pick(branch, lane), pick(checked, lane));
+                if allowed == 1.0 {
+                    if crate::couch::verified(mm2, chord2) {
+                        kept.push_new(&axes);
+                    }
+                } else if axes.iter().all(|q| q.is_finite()) {
+                    self.gather_turned(&axes, &solid(pick(poses, lane)), &mut kept);
+                }
+            }
         }
-        (!kept.as_slice().is_empty()).then(|| Ok(kept).into())
+        (!kept.as_slice().is_empty()).then_some(kept)
     }
 
-    /// Whether a solution needs no turn, is within the limits, and is verified with room to spare: what the single call
-    /// would return unchanged.
-    #[inline]
-    fn plain(&self, axes: &[f64; 6], seed: &[f64; 6], singular: f64, mm: f64, rad: f64) -> bool {
+    /// A branch that is outside the limits as it stands: kept if another turn brings it inside.
+    #[cold]
+    fn gather_turned(&self, axes: &[f64; 6], pose: &Rigid, kept: &mut Branches) {
+        let turned = self.choose_turns(axes, None);
+        if self.limits().contain(&turned) {
+            let (mm2, chord2) = self.forward_unchecked(&turned).misfit(pose);
+            if crate::couch::verified(mm2, chord2) {
+                kept.push_new(&turned);
+            }
+        }
+    }
+
+    /// The closed form of an arm for one pose, its branches side by side in vectors: joints as axes, and misfits.
+    pub(crate) fn solve_arm(&self, arm: &Arm, pose: &Rigid) -> ArmSolution {
+        let unit = VectorUnit::best();
+        let mut input = [[0.0; 4]; 14];
+        for (lane, (shoulder, elbow)) in Arm::POSTURES.into_iter().enumerate() {
+            let column = [shoulder, elbow].into_iter().chain(flat(pose));
+            for (row, value) in input.iter_mut().zip(column) {
+                if let Some(slot) = row.get_mut(lane) {
+                    *slot = value;
+                }
+            }
+        }
+        let mut solved = [[0.0; 4]; 13];
+        run(unit, &SolveArm { couch: self, arm }, &input, &mut solved);
+        let mut solution = ArmSolution {
+            axes: [[0.0; 6]; 8],
+            checks: [[0.0; 3]; 8],
+            singular: f64::INFINITY,
+        };
+        let mut side_by_side = [[0.0; 8]; 18];
+        for (branch, axes) in solution.axes.iter_mut().enumerate() {
+            let (lane, flip) = (branch / 2, branch % 2);
+            let both: [f64; 13] = pick(&solved, lane);
+            let chosen = both
+                .as_chunks::<6>()
+                .0
+                .get(flip)
+                .copied()
+                .unwrap_or([f64::NAN; 6]);
+            *axes = chosen;
+            solution.singular = solution.singular.min(both[12]);
+            for (row, value) in side_by_side
+                .iter_mut()
+                .zip(chosen.into_iter().chain(flat(pose)))
+            {
+                if let Some(slot) = row.get_mut(branch) {
+                    *slot = value;
+                }
+            }
+        }
+        let mut checks = [[0.0; 8]; 3];
+        run(
+            unit,
+            &Verify {
+                couch: self,
+                chain: arm,
+            },
+            &side_by_side,
+            &mut checks,
+        );
+        for (branch, check) in solution.checks.iter_mut().enumerate() {
+            *check = pick(&checks, branch);
+        }
+        solution
+    }
+
+    /// 1 where an axis set needs no turn to be principal and is within the limits, else 0 (not a number included).
+    #[inline(always)]
+    fn plainly_allowed(&self, axes: &[f64; 6]) -> f64 {
+        let mut inside = true;
+        for ((q, low), high) in axes.iter().zip(self.inner_lower()).zip(self.inner_upper()) {
+            inside &= (*q >= *low) & (*q <= *high);
+        }
+        if inside { 1.0 } else { 0.0 }
+    }
+
+    /// Whether every rotary axis is less than half a turn from the seed, so that no other turn is nearer.
+    fn no_turn_from(&self, axes: &[f64; 6], seed: &[f64; 6]) -> bool {
         const NO_TURN: f64 = std::f64::consts::PI - 1e-3;
-        let turns = axes.iter().zip(seed).zip(self.axis_kinds());
-        let no_turn = turns.into_iter().all(|((q, s), kind)| {
-            kind == crate::couch::AxisKind::Linear || (q.abs() < NO_TURN && (q - s).abs() < NO_TURN)
-        });
-        let verified =
-            mm <= 0.5 * crate::couch::VERIFIED_MM && rad <= 0.5 * crate::couch::VERIFIED_RAD;
-        no_turn && verified && singular >= crate::couch::SINGULAR && self.limits().contain(axes)
+        let pairs = axes.iter().zip(seed).zip(self.axis_kinds());
+        pairs
+            .into_iter()
+            .all(|((q, s), kind)| kind == AxisKind::Linear || (q - s).abs() < NO_TURN)
     }
 
     /// The chain of a pedestal whose pitch cannot pass 90 degrees, so that one branch is all there is within limits.
@@ -619,17 +684,25 @@ impl Couch {
     }
 }
 
+/// The eight branches of an arm for one pose.
+pub(crate) struct ArmSolution {
+    pub axes: [[f64; 6]; 8],
+    /// Squared misfits, and 1 where the axes are plainly allowed.
+    pub checks: [[f64; 3]; 8],
+    pub singular: f64,
+}
+
 /// What the kernels found for one posture of an arm over a block.
 #[derive(Clone, Copy)]
 struct Posture {
     solved: Block<13>,
-    deviations: [Block<2>; 2],
+    checks: [Block<3>; 2],
 }
 
 impl Posture {
     const EMPTY: Self = Self {
         solved: [[0.0; LANES]; 13],
-        deviations: [[[0.0; LANES]; 2]; 2],
+        checks: [[[0.0; LANES]; 3]; 2],
     };
 }
 
@@ -745,7 +818,7 @@ fn spread<const N: usize>(rows: &[[f64; N]], block: &mut Block<N>) {
 }
 
 #[inline(always)]
-fn pick<const N: usize>(block: &Block<N>, lane: usize) -> [f64; N] {
+fn pick<const N: usize, const W: usize>(block: &Block<N, W>, lane: usize) -> [f64; N] {
     let mut values = [f64::NAN; N];
     for (value, row) in values.iter_mut().zip(block) {
         if let Some(x) = row.get(lane) {
@@ -755,12 +828,17 @@ fn pick<const N: usize>(block: &Block<N>, lane: usize) -> [f64; N] {
     values
 }
 
+/// Two blocks, the second under the first.
 #[inline(always)]
-#[allow(clippy::indexing_slicing, reason = "constant bounds")]
-fn joined(axes: &Block<6>, poses: &Block<12>) -> Block<18> {
-    let mut both = [[0.0; LANES]; 18];
-    both[..6].copy_from_slice(axes);
-    both[6..].copy_from_slice(poses);
+fn joined<const A: usize, const B: usize, const C: usize>(
+    first: &Block<A>,
+    second: &Block<B>,
+) -> Block<C> {
+    const { assert!(A + B == C) };
+    let mut both = [[0.0; LANES]; C];
+    for (row, source) in both.iter_mut().zip(first.iter().chain(second)) {
+        *row = *source;
+    }
     both
 }
 
@@ -894,13 +972,17 @@ mod tests {
                 for (a, b) in poses.iter().zip(&singles) {
                     assert_eq!(bits(a.as_flattened()), bits(b.as_flattened()));
                 }
-                for (row, m) in couch.inverse_batch_on(unit, &poses).iter().zip(&singles) {
-                    let single: BranchRow = couch.inverse(&as_pose(m)).into();
-                    assert_eq!((row.count, row.outcome), (single.count, single.outcome));
-                    assert_eq!(
-                        bits(row.axes.as_flattened()),
-                        bits(single.axes.as_flattened())
-                    );
+                let table = couch.inverse_batch_on(unit, &poses);
+                let mut expected = BranchTable::default();
+                singles
+                    .iter()
+                    .for_each(|m| expected.push(couch.inverse(&as_pose(m))));
+                assert_eq!(
+                    (&table.counts, &table.outcomes),
+                    (&expected.counts, &expected.outcomes)
+                );
+                for (a, b) in table.axes.iter().zip(&expected.axes) {
+                    assert_eq!(bits(a.as_flattened()), bits(b.as_flattened()));
                 }
                 let nearest = couch.inverse_nearest_batch_on(unit, &poses, &seed).unwrap();
                 for ((axes, outcome), m) in nearest.iter().zip(&singles) {

@@ -20,6 +20,12 @@ pub(crate) const SINGULAR: f64 = 1e-8;
 /// What a radian counts for in millimetres when two branches are compared: about half the length of a patient.
 const ARM_MM_PER_RAD: f64 = 500.0;
 
+/// Whether squared misfits ([`Rigid::misfit`]) are within the promise; false for not a number.
+#[inline(always)]
+pub(crate) fn verified(mm2: f64, chord2: f64) -> bool {
+    mm2 <= VERIFIED_MM * VERIFIED_MM && chord2 <= VERIFIED_RAD * VERIFIED_RAD
+}
+
 /// What an axis does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AxisKind {
@@ -144,6 +150,8 @@ impl Solutions {
 pub struct Couch {
     family: Family,
     limits: Limits,
+    /// The limits, narrowed where a rotary axis could be meant by another turn: inside, nothing has to be chosen.
+    inner: Limits,
     /// joint = gain * axis + offset.
     gain: [f64; 6],
     offset: [f64; 6],
@@ -157,16 +165,40 @@ impl Couch {
     /// A couch whose axes are the joints of the model, standing at the isocentre, with the table top at the flange.
     #[must_use]
     pub fn new(family: Family, limits: Limits) -> Self {
-        Self {
+        let mut couch = Self {
             family,
             limits,
+            inner: limits,
             gain: [1.0; 6],
             offset: [0.0; 6],
             base: Rigid::IDENTITY,
             base_inverse: Rigid::IDENTITY,
             tool: Rigid::IDENTITY,
             tool_inverse: Rigid::IDENTITY,
+        };
+        let half_turn = std::f64::consts::PI - 1e-3;
+        let kinds = couch.axis_kinds();
+        for ((low, high), kind) in couch
+            .inner
+            .lower
+            .iter_mut()
+            .zip(&mut couch.inner.upper)
+            .zip(kinds)
+        {
+            if kind == AxisKind::Rotary {
+                *low = low.max(-half_turn);
+                *high = high.min(half_turn);
+            }
         }
+        couch
+    }
+
+    pub(crate) fn inner_lower(&self) -> &[f64; 6] {
+        &self.inner.lower
+    }
+
+    pub(crate) fn inner_upper(&self) -> &[f64; 6] {
+        &self.inner.upper
     }
 
     /// The same couch with its foot and its table top elsewhere.
@@ -533,11 +565,14 @@ impl Couch {
         let found = match &self.family {
             Family::Pedestal(family) => family.solutions(&chain),
             Family::Hexapod(family) => family.solutions(&chain),
-            Family::Arm(family) => family.solutions(&chain),
+            Family::Arm(family) => return self.collect_arm(family, pose, seed),
             Family::Scara(family) => family.solutions(&chain),
         };
         if found.singular < SINGULAR {
-            return Err(MotionError::Singular(self.explain_singular(&found)));
+            let joints = found.joints.iter();
+            return Err(MotionError::Singular(
+                self.explain_singular(joints.copied()),
+            ));
         }
         let mut branches = Branches::default();
         let mut reached = false;
@@ -547,18 +582,64 @@ impl Couch {
             }
             reached = true;
             let axes = self.choose_turns(&self.axes(joints), seed);
-            let (mm, rad) = self.forward_unchecked(&axes).deviation(pose);
-            if mm <= VERIFIED_MM && rad <= VERIFIED_RAD {
+            let (mm2, chord2) = self.forward_unchecked(&axes).misfit(pose);
+            if verified(mm2, chord2) {
                 branches.push_new(&axes);
             }
         }
+        self.at_least_one(branches, reached, &chain)
+    }
+
+    /// The branches of an arm, solved and verified side by side.
+    fn collect_arm(
+        &self,
+        arm: &Arm,
+        pose: &Rigid,
+        seed: Option<&[f64; 6]>,
+    ) -> Result<Branches, MotionError> {
+        let found = self.solve_arm(arm, pose);
+        if found.singular < SINGULAR {
+            let joints = found.axes.iter().map(|axes| self.joints(axes));
+            return Err(MotionError::Singular(self.explain_singular(joints)));
+        }
+        let mut branches = Branches::default();
+        let mut reached = false;
+        for (axes, [mm2, chord2, allowed]) in found.axes.iter().zip(found.checks) {
+            if axes.iter().any(|q| q.is_nan()) {
+                continue;
+            }
+            reached = true;
+            let plain = allowed == 1.0 && seed.is_none();
+            let turned = if plain {
+                *axes
+            } else {
+                self.choose_turns(axes, seed)
+            };
+            let misfit = if turned == *axes {
+                (mm2, chord2)
+            } else {
+                self.forward_unchecked(&turned).misfit(pose)
+            };
+            if verified(misfit.0, misfit.1) {
+                branches.push_new(&turned);
+            }
+        }
+        self.at_least_one(branches, reached, &self.chain_pose(pose))
+    }
+
+    fn at_least_one(
+        &self,
+        branches: Branches,
+        reached: bool,
+        chain: &Rigid,
+    ) -> Result<Branches, MotionError> {
         if branches.len > 0 {
             return Ok(branches);
         }
         Err(MotionError::Unreachable(if reached {
             format!("no solution reproduces the pose to {VERIFIED_MM} mm and {VERIFIED_RAD} rad")
         } else {
-            self.explain_unreachable(&chain)
+            self.explain_unreachable(chain)
         }))
     }
 
@@ -570,13 +651,10 @@ impl Couch {
         }
     }
 
-    fn explain_singular(&self, found: &Solutions) -> String {
-        let candidates = found
-            .joints
-            .iter()
-            .filter(|q| q.iter().all(|x| x.is_finite()));
+    fn explain_singular(&self, joints: impl Iterator<Item = [f64; 6]>) -> String {
+        let candidates = joints.filter(|q| q.iter().all(|x| x.is_finite()));
         let worst = candidates
-            .map(|q| self.joint_singularity(q))
+            .map(|q| self.joint_singularity(&q))
             .reduce(Singularity::nearer);
         let name = worst.map_or("axes aligned", |s| s.name);
         format!(
@@ -588,17 +666,13 @@ impl Couch {
     pub(crate) fn choose_turns(&self, axes: &[f64; 6], seed: Option<&[f64; 6]>) -> [f64; 6] {
         let mut chosen = *axes;
         let near = seed.copied().unwrap_or([0.0; 6]);
-        for ((((axis, kind), (low, high)), near), gain) in chosen
-            .iter_mut()
-            .zip(self.axis_kinds())
-            .zip(self.limits.pairs())
-            .zip(near)
-            .zip(self.gain)
-        {
+        let ranges = self.limits.lower.iter().zip(&self.limits.upper);
+        let rest = ranges.zip(near).zip(self.gain).zip(self.axis_kinds());
+        for (axis, ((((low, high), near), gain), kind)) in chosen.iter_mut().zip(rest) {
             // A scaled rotary axis has turns of another length; it keeps its principal value.
             if kind == AxisKind::Rotary && gain.abs() == 1.0 {
                 let principal = wrap_rad(*axis);
-                *axis = turn_within(principal, near, low, high, ROUND_OFF).unwrap_or(principal);
+                *axis = turn_within(principal, near, *low, *high, ROUND_OFF).unwrap_or(principal);
             }
         }
         chosen

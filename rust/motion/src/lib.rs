@@ -27,10 +27,11 @@ mod pose;
 mod rigid;
 mod scara;
 mod trig;
+mod window;
 
 pub use angle::{wrap_deg, wrap_rad};
 pub use arm::Arm;
-pub use batch::{BranchRow, Matrix, Outcome};
+pub use batch::{BranchTable, Matrix, Outcome};
 pub use correction::Correction;
 pub use couch::{AxisKind, Branches, Couch, Family, Singularity, VERIFIED_MM, VERIFIED_RAD};
 pub use error::MotionError;

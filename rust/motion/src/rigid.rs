@@ -49,6 +49,22 @@ impl Rigid {
             .all(|x| x.is_finite())
     }
 
+    /// Squares of the distance between the origins (mm) and of the chord 2 sin(angle / 2): what a tolerance needs, cheaply.
+    #[inline(always)]
+    pub(crate) fn misfit(&self, other: &Self) -> (f64, f64) {
+        let d = sub(&self.p, &other.p);
+        let row = |x: &Vec3, y: &Vec3| {
+            let e = sub(x, y);
+            dot(&e, &e)
+        };
+        let (a, b) = (&self.r, &other.r);
+        // |Ra - Rb|^2 (Frobenius) is twice the squared chord.
+        (
+            dot(&d, &d),
+            0.5 * (row(&a[0], &b[0]) + row(&a[1], &b[1]) + row(&a[2], &b[2])),
+        )
+    }
+
     /// Distance between the origins in mm and angle between the axes in radians (accurate near zero).
     #[inline(always)]
     pub(crate) fn deviation(&self, other: &Self) -> (f64, f64) {

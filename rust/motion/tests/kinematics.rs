@@ -504,3 +504,66 @@ fn manipulability_vanishes_towards_the_singularity() {
     assert!(at_bend(0.0) < 1e-12);
     assert!((pedestal().manipulability(&[0.0; 6], 500.0).unwrap() - 1.0).abs() < 1e-12);
 }
+
+#[test]
+fn the_window_of_a_pedestal_without_rotation_is_its_margins() {
+    let couch = pedestal();
+    let axes = [-20.0, -350.0, -122.5, 0.0, 0.0, 0.0];
+    let window = couch.correction_window(&axes, 100.0, 0.05).unwrap();
+    let close = |(low, high): (f64, f64), want: (f64, f64)| {
+        (low - want.0).abs() < 1e-6 && (high - want.1).abs() < 1e-6
+    };
+    assert!(close(window[0], (-100.0, 100.0)), "{window:?}");
+    assert!(close(window[2], (-100.0, 100.0)), "{window:?}");
+    let near_top = couch
+        .correction_window(&[-20.0, -350.0, 40.0, 0.0, 0.0, 0.0], 100.0, 0.05)
+        .unwrap();
+    assert!(close(near_top[2], (-100.0, 10.0)), "{near_top:?}");
+    // Pitch about the isocentre lifts the table-top origin: the vertical limit closes the window before the pitch does.
+    assert!(
+        (near_top[4].0 + 0.0286).abs() < 1e-3 && near_top[4].1 == 0.05,
+        "{near_top:?}"
+    );
+    assert!(matches!(
+        couch.correction_window(&[900.0; 6], 10.0, 0.05),
+        Err(MotionError::Limit(_))
+    ));
+}
+
+#[test]
+fn just_inside_the_window_is_reachable_and_just_outside_is_not() {
+    for (name, couch) in couches() {
+        let axes = match couch.family() {
+            Family::Hexapod(platform) => {
+                let [x, y, z, rotation] = platform.base_axes();
+                [x, y, z, rotation, 0.0, 0.0]
+            }
+            _ => at(&couch, [0.5, 0.55, 0.6, 0.45, 0.6, 0.5]),
+        };
+        let (reach_mm, reach_rad) = (400.0, 0.2);
+        let window = couch.correction_window(&axes, reach_mm, reach_rad).unwrap();
+        let pose = couch.forward(&axes).unwrap();
+        for (index, (low, high)) in window.into_iter().enumerate() {
+            let reach = if index < 3 { reach_mm } else { reach_rad };
+            let slack = if index < 3 { 1e-4 } else { 1e-7 };
+            for end in [low, high] {
+                let at = |value: f64| {
+                    let mut six = [0.0; 6];
+                    six[index] = value;
+                    couch.inverse(&(Correction::from_array(six).to_pose().unwrap() * pose))
+                };
+                assert!(
+                    at(end * (1.0 - 1e-9)).is_ok(),
+                    "{name} {index}: {end} is not reachable"
+                );
+                let beyond = at(end + slack * end.signum());
+                let other_branch =
+                    matches!(couch.family(), Family::Arm(_) | Family::Scara(_)) && beyond.is_ok();
+                assert!(
+                    end.abs() >= reach || beyond.is_err() || other_branch,
+                    "{name} {index}: {end} is not the end"
+                );
+            }
+        }
+    }
+}

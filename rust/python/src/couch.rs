@@ -338,6 +338,56 @@ impl PyCouch {
     }
 
     #[getter]
+    fn base(&self) -> PyPose {
+        PyPose::of(&self.couch.base())
+    }
+
+    #[getter]
+    fn tool(&self) -> PyPose {
+        PyPose::of(&self.couch.tool())
+    }
+
+    #[getter]
+    fn axis_map(&self) -> (Six, Six) {
+        let (gain, offset) = self.couch.axis_map();
+        (gain.into(), self.face_axes(&offset))
+    }
+
+    fn with_mounts(&self, base: &PyPose, tool: &PyPose) -> PyResult<Self> {
+        Ok(Self::of(mounted(self.couch, Some(base), Some(tool))?))
+    }
+
+    fn with_axis_map(&self, gains: &Bound<'_, PyAny>, zeros: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let zeros = times(numbers(zeros, "zeros of the axes")?, &self.to_core);
+        Ok(Self::of(
+            self.couch
+                .with_axis_map(numbers(gains, "gains of the axes")?, zeros)
+                .or_raise()?,
+        ))
+    }
+
+    #[pyo3(signature = (axes, *, reach_mm = 50.0, reach_deg = 5.0))]
+    fn correction_window(
+        &self,
+        py: Python<'_>,
+        axes: &Bound<'_, PyAny>,
+        reach_mm: f64,
+        reach_deg: f64,
+    ) -> PyResult<Vec<(f64, f64)>> {
+        let axes = self.core_axes(axes)?;
+        let window = detached(py, || {
+            self.couch
+                .correction_window(&axes, reach_mm, reach_deg * RAD)
+        })
+        .or_raise()?;
+        let scale = |(index, (low, high)): (usize, (f64, f64))| {
+            let unit = if index < 3 { 1.0 } else { DEG };
+            (low * unit, high * unit)
+        };
+        Ok(window.into_iter().enumerate().map(scale).collect())
+    }
+
+    #[getter]
     fn base_axes(&self) -> PyResult<(f64, f64, f64, f64)> {
         let Family::Hexapod(hexapod) = self.couch.family() else {
             return Err(self.no_legs());
@@ -390,14 +440,16 @@ impl PyCouch {
     ) -> PyResult<(Bound<'py, PyArray3<f64>>, Status<'py>, Status<'py>)> {
         let poses = matrices(matrices_mm, "poses")?;
         let (axes, counts, status) = detached(py, || {
-            let found = self.couch.inverse_batch(&poses);
-            let axes: Vec<_> = found
+            let mut found = self.couch.inverse_batch(&poses);
+            for axes in found.axes.as_flattened_mut() {
+                *axes = times(*axes, &self.from_core);
+            }
+            let status: Vec<u8> = found
+                .outcomes
                 .iter()
-                .map(|row| row.axes.map(|a| times(a, &self.from_core)))
+                .map(|outcome| *outcome as u8)
                 .collect();
-            let counts: Vec<u8> = found.iter().map(|row| row.count).collect();
-            let status: Vec<u8> = found.iter().map(|row| row.outcome as u8).collect();
-            (axes, counts, status)
+            (found.axes, found.counts, status)
         });
         Ok((
             Array3::from(axes).into_pyarray(py),

@@ -1,0 +1,147 @@
+"""How a correction is shared between a hexapod and the couch it stands on, as one plan.
+
+Small corrections are the platform's alone. What is beyond its travel first moves the base couch so that the platform
+ends near the middle of its travel, then the platform; the two stages are one transaction: they are checked together,
+approved together, and the stop between them is a pose that was checked too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from igrt_hw._core import Couch, LimitError, Pose
+from igrt_hw.geometry import Axes6, AxisValues, Correction, compose_correction
+from igrt_hw.machine.catalogue import Machine
+from igrt_hw.machine.description import HexapodChain
+
+BaseAxes = tuple[float, float, float, float]
+"""Lateral, longitudinal, vertical (mm) and rotation (deg) of the base couch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One straight move of one of the two.
+
+    Attributes:
+        mover: `base` or `platform`.
+        start, end: outward axes of the table top before and after.
+        base_axes: where the base couch stands after the stage.
+        leg_margin_mm: least distance of any leg to the end of its range at the end of the stage.
+    """
+
+    mover: str
+    start: AxisValues
+    end: AxisValues
+    base_axes: BaseAxes
+    leg_margin_mm: float
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPlan:
+    """One or two stages that together perform a correction, and the couch as it stands afterwards."""
+
+    correction: Correction
+    stages: tuple[Stage, ...]
+    couch_after: Couch
+
+    @property
+    def target(self) -> AxisValues:
+        """Outward axes when all stages are done."""
+        return self.stages[-1].end
+
+
+def split_correction(
+    machine: Machine, couch: Couch, axes_now: Sequence[float] | Axes6, correction: Correction
+) -> SplitPlan:
+    """The plan for a correction: the platform alone where it can, else base then platform.
+
+    Args:
+        machine: the machine description (travel of the platform, ranges of the base couch).
+        couch: its couch with the base standing where it stands now (`Couch.with_base_axes`).
+        axes_now: outward axes at imaging, mm and degrees.
+        correction: C, in the fixed frame about the isocentre.
+
+    Raises:
+        LimitError: neither one stage nor two reach it; the message says what stops each.
+        ValueError: the machine is no hexapod.
+    """
+    chain = machine.description.chain
+    if not isinstance(chain, HexapodChain):
+        raise ValueError(
+            f"machine {machine.name} is a {machine.description.family} couch; only a hexapod is split"
+        )
+    now = Axes6.of(tuple(axes_now)).values()
+    target = compose_correction(couch, now, correction, within_limits=False)
+    alone = _platform_refusal(couch, chain, target)
+    if not alone:
+        stage = Stage("platform", now, target, couch.base_axes, min(couch.leg_margins(target)))
+        return SplitPlan(correction, (stage,), couch)
+    return _two_stages(couch, chain, now, target, correction, alone)
+
+
+def platform_pose(couch: Couch, axes: Sequence[float]) -> Pose:
+    """Pose of the platform relative to neutral, table_top <- table_top, for outward axes."""
+    neutral = couch.forward((*couch.base_axes, 0.0, 0.0))
+    return neutral.inverse() @ couch.forward(axes)
+
+
+def _two_stages(
+    couch: Couch,
+    chain: HexapodChain,
+    now: AxisValues,
+    target: AxisValues,
+    correction: Correction,
+    alone: str,
+) -> SplitPlan:
+    # The base takes all that it can do, so that the platform keeps only pitch and roll and stands in its middle.
+    base_after: BaseAxes = (target[0], target[1], target[2], target[3])
+    refusal = _base_refusal(chain, base_after)
+    moved = couch.with_base_axes(base_after)
+    carried = moved.forward((*base_after, 0.0, 0.0)) @ platform_pose(couch, now)
+    between = couch.nearest_branch(carried, now)
+    stages = (
+        Stage("base", now, between, base_after, min(moved.leg_margins(between))),
+        Stage("platform", between, target, base_after, min(moved.leg_margins(target))),
+    )
+    refusal = refusal or _limit_refusal(moved, between) or _platform_refusal(moved, chain, target)
+    if refusal:
+        raise LimitError(
+            f"the platform alone cannot: {alone}; base and platform together cannot: {refusal}"
+        )
+    return SplitPlan(correction, stages, moved)
+
+
+def _limit_refusal(couch: Couch, axes: AxisValues) -> str:
+    try:
+        couch.check_limits(axes)
+    except LimitError as error:
+        return str(error).removeprefix("outside limits: ")
+    return ""
+
+
+def _platform_refusal(couch: Couch, chain: HexapodChain, axes: AxisValues) -> str:
+    six = Correction.of(platform_pose(couch, axes).parameters())
+    for name, value in zip(
+        ("lateral", "longitudinal", "vertical"), six.translation_mm, strict=True
+    ):
+        if abs(value) > chain.platform_travel_mm:
+            return f"platform {name} {value:.2f} mm is beyond its travel of {chain.platform_travel_mm} mm"
+    for name, value in zip(("rotation", "pitch", "roll"), six.angles_deg, strict=True):
+        if abs(value) > chain.platform_tilt_deg:
+            return f"platform {name} {value:.3f} deg is beyond its {chain.platform_tilt_deg} deg"
+    return _limit_refusal(couch, axes)
+
+
+def _base_refusal(chain: HexapodChain, base: BaseAxes) -> str:
+    ranges = (
+        chain.base_lateral_mm,
+        chain.base_longitudinal_mm,
+        chain.base_vertical_mm,
+        chain.base_rotation_deg,
+    )
+    names = ("lateral", "longitudinal", "vertical", "rotation")
+    for name, value, (lower, upper) in zip(names, base, ranges, strict=True):
+        if not lower <= value <= upper:
+            return f"base {name} {value:.3f} is outside {lower} to {upper}"
+    return ""

@@ -1,0 +1,287 @@
+"""Around the kinematics: URDF out and in, hexapod split plans, windows, calibration, sag."""
+
+import math
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from igrt_hw._core import Couch, LimitError, Pose
+from igrt_hw.geometry import Correction, Frame, compose_correction
+from igrt_hw.machine import MachineError, load_machine, machine_names
+from igrt_hw.machine.calibration import CalibrationError, calibrate, fit_sag, parameter_names
+from igrt_hw.machine.hexapod_split import platform_pose, split_correction
+from igrt_hw.machine.urdf import export_urdf, import_urdf
+
+PLAN = (-20.0, -350.0, -122.5, 0.0, 0.0, 0.0)
+
+
+def within(couch: Couch, count: int, seed: int) -> np.ndarray:
+    low, high = np.array(couch.limits).T
+    return low + (high - low) * np.random.default_rng(seed).random((count, 6))
+
+
+# --- URDF ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", machine_names())
+def test_exported_urdf_names_every_axis_with_its_range_in_metres_and_radians(name: str) -> None:
+    machine = load_machine(name)
+    robot = ElementTree.fromstring(export_urdf(machine))
+    joints = {joint.get("name"): joint for joint in robot.iter("joint")}
+    for axis in machine.description.axis:
+        limit = joints[axis.name].find("limit")
+        assert limit is not None
+        scale = 0.001 if axis.unit == "mm" else math.pi / 180
+        assert float(limit.get("lower", "")) == pytest.approx(axis.range[0] * scale)
+        assert float(limit.get("upper", "")) == pytest.approx(axis.range[1] * scale)
+
+
+@pytest.mark.parametrize("name", machine_names())
+def test_pinocchio_agrees_with_our_forward_kinematics_through_urdf(name: str) -> None:
+    pin = pytest.importorskip(
+        "pinocchio", reason="Pinocchio (pin) is not installed; it is a peer, not a dependency"
+    )
+    machine = load_machine(name)
+    couch = machine.couch()
+    model = pin.buildModelFromXML(export_urdf(machine))
+    data = model.createData()
+    top = model.getFrameId("table_top")
+    scale = np.array(
+        [0.001 if axis.unit == "mm" else math.pi / 180 for axis in machine.description.axis]
+    )
+    for axes in within(couch, 200, 1):
+        q = pin.neutral(model)
+        for axis, value in zip(machine.description.axis, axes * scale, strict=True):
+            q[model.joints[model.getJointId(axis.name)].idx_q] = value
+        pin.framesForwardKinematics(model, data, q)
+        want = data.oMf[top].homogeneous.copy()
+        want[:3, 3] *= 1000.0
+        off_mm, off_deg = couch.forward(axes).deviation(
+            Pose.from_matrix(want, Frame.FIXED, Frame.TABLE_TOP)
+        )
+        assert off_mm < 1e-6
+        assert math.radians(off_deg) < 1e-9
+
+
+def test_our_pedestal_comes_back_from_urdf_as_the_same_couch() -> None:
+    machine = load_machine("linac_pedestal")
+    couch, back = machine.couch(), import_urdf(export_urdf(machine))
+    assert np.allclose(back.limits, couch.limits, atol=1e-9)
+    axes = within(couch, 50, 2)
+    assert np.allclose(back.forward_many(axes), couch.forward_many(axes), atol=1e-9)
+
+
+def test_a_foreign_couch_with_fixed_joints_between_is_imported_and_inverts() -> None:
+    text = export_urdf(load_machine("linac_pedestal"))
+    robot = ElementTree.fromstring(text)
+    for joint in robot.iter("joint"):
+        origin = joint.find("origin")
+        assert origin is not None
+        if joint.get("name") == "rotation":
+            origin.set("xyz", "0.1 -0.2 0.05")
+            origin.set("rpy", "0 0 0.3")
+        if joint.get("name") in ("lateral", "pitch", "table_top_mount"):
+            origin.set("xyz", "0.02 0.4 -0.1")
+    couch = import_urdf(ElementTree.tostring(robot, encoding="unicode"))
+    for axes in within(couch, 20, 3):
+        pose = couch.forward(axes)
+        assert couch.inverse_nearest(pose, axes) == pytest.approx(tuple(axes), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("<robot", "<!DOCTYPE x><robot"), "entities are refused"),
+        (("</robot>", ""), "not XML"),
+        (('type="prismatic"', 'type="planar"'), "type 'planar' is not understood"),
+        (('lower="', 'lowest="'), "limits are never guessed"),
+        (('axis xyz="1.0 0.0 0.0"', 'axis xyz="0 0 0"'), "has no direction"),
+        (('axis xyz="1.0 0.0 0.0"', 'axis xyz="1 wide 0"'), "not 3 finite numbers"),
+        (('child link="roll_link"', 'child link="world"'), "six moving joints"),
+    ],
+)
+def test_urdf_that_is_not_understood_is_refused_with_the_reason(
+    change: tuple[str, str], reason: str
+) -> None:
+    text = export_urdf(load_machine("linac_pedestal"))
+    assert change[0] in text
+    with pytest.raises(MachineError, match=reason):
+        import_urdf(text.replace(*change, 1))
+
+
+def test_a_robot_arm_is_not_imported_as_a_pedestal() -> None:
+    with pytest.raises(MachineError, match="RRRRRR"):
+        import_urdf(export_urdf(load_machine("robot_arm")))
+
+
+def test_tilt_axes_that_do_not_meet_are_no_pedestal() -> None:
+    robot = ElementTree.fromstring(export_urdf(load_machine("linac_pedestal")))
+    for joint in robot.iter("joint"):
+        if joint.get("name") == "roll":
+            joint.find("origin").set("xyz", "0 0 0.05")  # type: ignore[union-attr]
+    with pytest.raises(MachineError, match="must meet"):
+        import_urdf(ElementTree.tostring(robot, encoding="unicode"))
+
+
+# --- hexapod split ---------------------------------------------------------------------------------------------------
+
+
+def test_a_small_correction_is_the_platforms_alone() -> None:
+    machine = load_machine("linac_hexapod")
+    couch = machine.couch()
+    plan = split_correction(machine, couch, PLAN, Correction(3.0, -4.0, 2.0, 1.0, -0.8, 0.6))
+    assert [stage.mover for stage in plan.stages] == ["platform"]
+    assert plan.target == pytest.approx(compose_correction(couch, PLAN, plan.correction))
+    assert plan.stages[0].leg_margin_mm > 0.0
+
+
+def test_a_large_correction_moves_the_base_first_and_ends_where_it_should() -> None:
+    machine = load_machine("linac_hexapod")
+    couch = machine.couch()
+    now = compose_correction(couch, PLAN, Correction(5.0, 5.0, -5.0, 0.5, 1.0, -1.0))
+    correction = Correction(45.0, -60.0, 20.0, 2.0, 1.0, 0.5)
+    plan = split_correction(machine, couch, now, correction)
+    base, platform = plan.stages
+    assert (base.mover, platform.mover) == ("base", "platform")
+    # The platform does not move while the base does, and the base does not while the platform does.
+    carried = platform_pose(plan.couch_after, base.end)
+    assert carried.deviation(platform_pose(couch, now)) == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert base.base_axes == platform.base_axes == plan.couch_after.base_axes
+    for stage in plan.stages:
+        plan.couch_after.check_limits(stage.end)
+        assert stage.leg_margin_mm > 0.0
+    want = Pose.from_parameters(correction.values(), "fixed", "fixed") @ couch.forward(now)
+    assert couch.forward(plan.target).deviation(want)[0] < 1e-6
+    # The platform ends in its middle: only the tilts remain.
+    remaining = Correction.of(platform_pose(plan.couch_after, plan.target).parameters())
+    assert remaining.magnitude_mm < 1e-6
+
+
+def test_a_correction_beyond_base_and_platform_is_refused_for_both() -> None:
+    machine = load_machine("linac_hexapod")
+    with pytest.raises(LimitError, match=r"platform alone cannot.*together cannot: base lateral"):
+        split_correction(machine, machine.couch(), PLAN, Correction(lateral_mm=400.0))
+    with pytest.raises(LimitError, match=r"together cannot: platform pitch"):
+        split_correction(machine, machine.couch(), PLAN, Correction(pitch_deg=5.0))
+    with pytest.raises(ValueError, match="only a hexapod"):
+        split_correction(load_machine("linac_pedestal"), machine.couch(), PLAN, Correction())
+
+
+# --- window ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_window_of_corrections_ends_at_the_limits() -> None:
+    couch = load_machine("linac_pedestal").couch()
+    window = couch.correction_window(
+        (-20.0, -350.0, 30.0, 0.0, 1.0, 0.0), reach_mm=40.0, reach_deg=10.0
+    )
+    assert window[0] == pytest.approx((-40.0, 40.0))
+    assert window[2] == pytest.approx((-40.0, 20.0), abs=1e-6)
+    low, high = window[4]
+    assert (low, high) == pytest.approx((-4.0, 2.0), abs=1.0)
+    assert compose_correction(couch, (-20, -350, 30, 0, 1, 0), Correction(pitch_deg=high * 0.999))
+    with pytest.raises(LimitError):
+        compose_correction(couch, (-20, -350, 30, 0, 1, 0), Correction(pitch_deg=high + 1e-3))
+
+
+# --- calibration -----------------------------------------------------------------------------------------------------
+
+
+def measured_by_a_tracker(
+    truth: Couch, axes: np.ndarray, noise_mm: float, noise_deg: float
+) -> list[Pose]:
+    rng = np.random.default_rng(11)
+    sizes = [noise_mm] * 3 + [noise_deg] * 3
+    return [
+        truth.forward(row)
+        @ Pose.from_parameters(rng.normal(size=6) * sizes, "table_top", "table_top")
+        for row in axes
+    ]
+
+
+TRUE_CORRECTIONS = {
+    "base.x_mm": 0.8,
+    "base.y_mm": -0.5,
+    "base.pitch_deg": 0.06,
+    "base.roll_deg": -0.04,
+    "tool.z_mm": 0.3,
+    "zero.pitch_deg": 0.05,
+    "gain.longitudinal": 0.0008,
+}
+
+
+def displaced(couch: Couch) -> Couch:
+    base = couch.base @ Pose.from_parameters((0.8, -0.5, 0, 0, 0.06, -0.04), "base", "base")
+    tool = couch.tool @ Pose.from_parameters((0, 0, 0.3, 0, 0, 0), "table_top", "table_top")
+    return couch.with_mounts(base, tool).with_axis_map(
+        (1, 1.0008, 1, 1, 1, 1), (0, 0, 0, 0, 0.05, 0)
+    )
+
+
+def test_calibration_recovers_what_was_wrong_with_the_couch() -> None:
+    couch = load_machine("linac_pedestal").couch()
+    axes = within(couch, 60, 4)
+    result = calibrate(
+        couch, axes, measured_by_a_tracker(displaced(couch), axes, 0.0, 0.0), list(TRUE_CORRECTIONS)
+    )
+    assert dict(zip(result.names, result.values, strict=True)) == pytest.approx(
+        TRUE_CORRECTIONS, abs=1e-6
+    )
+    assert result.before_rms_mm > 0.5
+    assert result.rms_mm < 1e-7
+    checks = within(couch, 20, 5)
+    assert np.allclose(
+        result.couch.forward_many(checks), displaced(couch).forward_many(checks), atol=1e-5
+    )
+
+
+def test_calibration_states_its_uncertainty_honestly() -> None:
+    couch = load_machine("linac_pedestal").couch()
+    axes = within(couch, 80, 6)
+    measured = measured_by_a_tracker(displaced(couch), axes, 0.05, 0.01)
+    result = calibrate(couch, axes, measured, list(TRUE_CORRECTIONS))
+    errors = result.values - np.array(list(TRUE_CORRECTIONS.values()))
+    ratio = errors / result.standard_deviations
+    assert np.abs(ratio).max() < 4.0
+    # Neither far too wide: the tracker's own noise over the root of the count, within an order.
+    assert result.standard_deviations[0] < 0.05
+    assert result.rms_mm == pytest.approx(0.05 * math.sqrt(3), rel=0.2)
+
+
+def test_parameters_that_cannot_be_told_apart_are_refused_by_name() -> None:
+    couch = load_machine("linac_pedestal").couch()
+    axes = within(couch, 40, 7)
+    measured = measured_by_a_tracker(couch, axes, 0.01, 0.01)
+    with pytest.raises(CalibrationError, match=r"cannot tell apart .*zero\.vertical_mm"):
+        calibrate(couch, axes, measured, ["base.z_mm", "zero.vertical_mm"])
+    with pytest.raises(CalibrationError, match="too few"):
+        calibrate(couch, axes[:1], measured[:1], parameter_names(couch)[:6])
+    with pytest.raises(CalibrationError, match=r"each once, out of"):
+        calibrate(couch, axes, measured, ["base.yaw_deg"])
+    assert "gain.vertical" in parameter_names(couch)
+
+
+def test_sag_is_fitted_from_droop_and_told_back() -> None:
+    root, bending = 2.0e-9, 3.0e-13
+    loads, extensions = (
+        grid.ravel() for grid in np.meshgrid([40.0, 80.0, 120.0], [600.0, 1000.0, 1400.0])
+    )
+    weight = loads * 9.80665
+    droop = weight * (root * extensions**2 + bending * extensions**3 / 3)
+    noisy = droop + np.random.default_rng(3).normal(size=droop.shape) * 0.01
+    model = fit_sag(loads, extensions, noisy)
+    sigma = np.sqrt(np.diag(model.covariance))
+    assert abs(model.root_per_n_mm - root) < 4 * sigma[0]
+    assert abs(model.bending_per_n_mm2 - bending) < 4 * sigma[1]
+    assert model.rms_mm < 0.02
+    assert model.droop_mm(80.0, 1000.0) == pytest.approx(float(droop[4]), abs=0.02)
+    sagged = model.sagged(80.0, 1000.0, load_y_mm=350.0)
+    assert sagged.apply((0.0, 350.0, 0.0))[2] == pytest.approx(
+        -model.droop_mm(80.0, 1000.0), abs=1e-9
+    )
+    assert sagged.apply((0.0, 900.0, 0.0))[2] < sagged.apply((0.0, 350.0, 0.0))[2]
+    with pytest.raises(CalibrationError, match="one extension"):
+        fit_sag([40.0, 80.0, 120.0], [1000.0] * 3, [1.0, 2.0, 3.0])
+    with pytest.raises(CalibrationError, match="make sense"):
+        model.droop_mm(-5.0, 100.0)
