@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+import serial
+import serial.rfc2217
 from clp1_bench import ScriptedDevice
 from pty_device import PtyDevice
 
@@ -254,6 +256,80 @@ def test_a_socket_is_a_port_and_its_end_is_a_lost_link() -> None:
             assert eventually(lambda: not line.health().connected)
             causes = [e.event.error.cause for e in line.drain_events() if isinstance(e.event, Lost)]
             assert causes[0] in (LossCause.PEER_CLOSED, LossCause.PORT_GONE)
+
+
+class PtyWithModemLines(serial.Serial):
+    """A pty has no modem lines, but the port manager asks for them."""
+
+    cts = dsr = ri = cd = False
+    dtr = rts = True
+
+
+class Rfc2217Server:
+    """A serial-to-network box: pyserial's own server side of RFC 2217 in front of a pty."""
+
+    def __init__(self, port: str) -> None:
+        self.serial = PtyWithModemLines(port, timeout=0.01)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.end = threading.Event()
+        self.threads = [threading.Thread(target=self._serve)]
+        self.threads[0].start()
+
+    @property
+    def url(self) -> str:
+        return f"rfc2217://127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def write(self, data: bytes) -> None:
+        """What the port manager answers with."""
+        self.connection.sendall(data)
+
+    def _serve(self) -> None:
+        self.connection, _ = self.listener.accept()
+        self.connection.settimeout(0.01)
+        manager = serial.rfc2217.PortManager(self.serial, self)
+        reader = threading.Thread(target=self._pump, args=(manager,))
+        self.threads.append(reader)
+        reader.start()
+        while not self.end.is_set():
+            try:
+                data = self.connection.recv(1024)
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+            self.serial.write(b"".join(manager.filter(data)))
+
+    def _pump(self, manager: serial.rfc2217.PortManager) -> None:
+        while not self.end.is_set():
+            data = self.serial.read(self.serial.in_waiting or 1)
+            if data:
+                try:
+                    self.connection.sendall(b"".join(manager.escape(data)))
+                except OSError:
+                    return
+
+    def close(self) -> None:
+        self.end.set()
+        for thread in self.threads:
+            thread.join()
+        self.connection.close()
+        self.listener.close()
+        self.serial.close()
+
+
+def test_a_remote_serial_port_works_and_its_end_is_a_lost_link(device: PtyDevice) -> None:
+    server = Rfc2217Server(device.port)
+    try:
+        with line_to(server.url) as line:
+            line.wait_open(PATIENCE_S)
+            for n in range(20):
+                payload = bytes([n, 0xFF, 0x00, 0xFF])  # FF is the telnet escape
+                assert line.call(m.Echo(payload), PATIENCE_S) == m.EchoReply(payload)
+            assert line.health().low_latency == "decided by the remote end"
+            server.close()
+            assert eventually(lambda: not line.health().connected)
+    finally:
+        server.close()
 
 
 def test_nothing_is_left_open_after_a_line_is_closed(device: PtyDevice) -> None:
