@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from igrt_hw import __version__
-from igrt_hw.commands import account, audit, bench, demo, doctor, operate, serve, terminal
+from igrt_hw.commands import account, audit, bench, demo, doctor, link, operate, serve, terminal
 
 DEBUG_VARIABLE = "IGRT_DEBUG"
 EXIT_FAILED = 1
@@ -48,7 +48,7 @@ def _everywhere(
         os.environ[DEBUG_VARIABLE] = "1"
 
 
-for room in (demo, serve, terminal, operate, audit, account, doctor, bench):
+for room in (demo, serve, terminal, operate, audit, account, doctor, link, bench):
     room.add_to(app)
 
 

@@ -124,12 +124,17 @@ class TrafficWatch:
         """Whether a second has passed since the last summary."""
         return now_us - self._summary_us >= SUMMARY_PERIOD_US
 
-    def summary(self, now_us: int) -> str:
-        """One line of figures since the last summary (rates) and since the beginning (counts)."""
-        span_s = max(now_us - self._summary_us, 1) / 1e6
+    def summary(self, now_us: int, *, whole: bool = False) -> str:
+        """One line of figures since the last summary (rates) and since the beginning (counts).
+
+        `whole`: the rates since the beginning as well.
+        """
+        span_s = max(now_us - (self._begin_us if whole else self._summary_us), 1) / 1e6
         self._summary_us = now_us
         parts = []
         for direction, side in self._sides.items():
+            if whole:
+                side.frames_before = side.octets_before = 0
             frames, octets = side.frames - side.frames_before, side.octets - side.octets_before
             side.frames_before, side.octets_before = side.frames, side.octets
             parts.append(
@@ -217,11 +222,12 @@ def listen(
     write: Callable[[str], None],
     end: threading.Event,
     *,
+    watch: TrafficWatch | None = None,
     frames: bool = True,
 ) -> TrafficWatch:
     """Show what the device says until `end`; sends nothing. Raises `LinkLost`."""
     transport = open_port(settings)
-    watch = TrafficWatch(monotonic_us())
+    watch = watch or TrafficWatch(monotonic_us())
     try:
         while not end.is_set():
             _wait([transport.fileno()])
@@ -236,6 +242,7 @@ def between(
     write: Callable[[str], None],
     end: threading.Event,
     *,
+    watch: TrafficWatch | None = None,
     frames: bool = True,
 ) -> TrafficWatch:
     """Carry octets between the port and a new pty until `end`, and show both directions.
@@ -246,7 +253,7 @@ def between(
     master, slave = os.openpty()
     tty.setraw(slave)
     os.set_blocking(master, False)
-    watch = TrafficWatch(monotonic_us())
+    watch = watch or TrafficWatch(monotonic_us())
     write(f"open {os.ttyname(slave)} instead of {settings.port}")
     to_device = b""
     try:
