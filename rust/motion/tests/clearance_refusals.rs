@@ -1,5 +1,7 @@
 //! What is refused as a mesh, a shape or a pose, and that no numbers whatever make the core panic.
 
+#![allow(clippy::panic, reason = "a mesh that is accepted ends the test")]
+
 mod clearance_scenes;
 
 use clearance_scenes::{Random, bumpy_tube};

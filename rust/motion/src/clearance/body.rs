@@ -81,12 +81,24 @@ impl Body {
 
     /// Whether a convex solid that does not touch the surface lies inside it. `pose` is `solid <- tree origin`.
     pub(crate) fn encloses(&self, convex: &Convex, pose: &Rigid) -> bool {
-        let back = pose.inverse();
-        let middle = back.point(&convex.solid.centre());
-        if (middle.abs() - self.tree.half).max() > 0.0
-            || convex.solid.least_width() > 2.0 * self.tree.half.min()
-        {
+        if convex.least_width > 2.0 * self.tree.half.min() {
             return false;
+        }
+        let middle = pose.rotation.tr_mul(&(convex.centre - pose.translation));
+        if (middle.abs() - self.tree.half).max() > 0.0 {
+            return false;
+        }
+        // Inside the surface means inside its box, with everything that sticks out.
+        for (axis, half) in pose.rotation.column_iter().zip(self.tree.half.iter()) {
+            let axis: V3 = axis.into_owned();
+            let level = |p: V3| axis.dot(&(p - pose.translation));
+            let (high, low) = (
+                level(convex.solid.support(&axis)),
+                level(convex.solid.support(&-axis)),
+            );
+            if high > *half || low < -half {
+                return false;
+            }
         }
         match &self.enclosure {
             Enclosure::Mesh(mesh) => mesh.encloses(&(middle + self.tree.origin)),

@@ -66,7 +66,7 @@ impl Joint {
         }
     }
 
-    fn moves(&self) -> bool {
+    pub(crate) fn moves(&self) -> bool {
         match self {
             Self::Fixed(_) => false,
             Self::Turn { from, to, .. } => from != to,
@@ -117,6 +117,20 @@ impl Swept {
             pose,
             half,
             growth: 0.0,
+        }
+    }
+
+    /// A box that holds the part wherever a chain takes it, seen from inside the chain's middle pose.
+    pub(crate) fn anywhere(&self, chain: &Chain) -> Self {
+        let outside = chain
+            .joints
+            .iter()
+            .rev()
+            .fold(*self, |swept, joint| swept.outside(joint, 0.5, 1.0));
+        Self {
+            pose: self.pose,
+            half: self.half,
+            growth: outside.growth,
         }
     }
 

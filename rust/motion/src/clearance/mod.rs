@@ -3,6 +3,7 @@
 //! Lengths in millimetres. A reported clearance is never above the true one; how far it can be below is part of the answer.
 
 mod body;
+mod certify;
 mod chain;
 mod crossing;
 mod depth;
@@ -10,6 +11,7 @@ mod error;
 mod hull;
 mod kernel;
 mod lanes;
+mod map;
 mod mesh;
 mod rigid;
 mod room;
@@ -23,6 +25,7 @@ pub use chain::{Chain, Joint};
 pub use error::{ClearanceError, MeshFault};
 pub use hull::{HULL_POINTS_MAX, Hull, nearest_on_triangle};
 pub use lanes::Backend;
+pub use map::{CELLS_MAX, CellState, Drive, Grid, MapCell};
 pub use mesh::{Mesh, TRIANGLES_MAX};
 pub use rigid::{Rigid, V3};
 pub use room::{Geometry, Pair, PartSpec, Precision, Room, Separation};

@@ -37,7 +37,7 @@ pub(crate) struct Part {
     pub frame: usize,
     pub placement: Rigid,
     pub shape: Shape,
-    body: Option<Body>,
+    pub body: Option<Body>,
     pieces: Option<Pieces>,
 }
 
@@ -222,6 +222,12 @@ impl Room {
                 solid: pair.a,
             }
         }
+    }
+
+    /// The numbers of the part that is searched as a surface and of the solid it is searched against.
+    pub(crate) fn roles_of(&self, pair: Pair) -> (usize, usize) {
+        let Roles { surface, solid } = self.roles(pair);
+        (surface, solid)
     }
 
     pub(crate) fn check_poses(&self, poses: &[Rigid]) -> Result<(), ClearanceError> {
@@ -414,7 +420,7 @@ fn measure_convex(
     let pose = solid_pose.inverse().then(tree_pose);
     let mut found = search(&body.tree, convex, &pose, options, scratch);
     let slack = Options::slack(options.exact);
-    let mut bounds = (found.distance - slack, found.distance);
+    let mut bounds = (found.lower, found.distance);
     let enclosed = found.distance > 0.0 && body.encloses(convex, &pose);
     if enclosed {
         if depth && found.leaf.is_none() {
@@ -430,6 +436,7 @@ fn measure_convex(
         let tolerance = if options.exact { 1e-7 } else { 5e-3 };
         let deep = deepest(&body.tree, &convex.solid, &pose, tolerance);
         found = Found {
+            lower: deep.lower,
             distance: deep.upper,
             point: deep.point,
             gradient: deep.gradient,
@@ -472,6 +479,7 @@ fn measure_surfaces(
         .collect();
     order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let nothing = Found {
+        lower: options.below - slack,
         distance: options.below,
         point: V3::zeros(),
         gradient: V3::zeros(),

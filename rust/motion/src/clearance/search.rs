@@ -28,7 +28,7 @@ const EXACT_TOLERANCE_MM: f64 = 1e-8;
 const UNIT_ROUNDOFF: f64 = 1.0 / 16_777_216.0;
 
 /// No bound at all.
-const NOTHING_KNOWN: f32 = -1e30;
+pub(crate) const NOTHING_KNOWN: f32 = -1e30;
 
 /// A convex solid with its single-precision kernel.
 #[derive(Clone, Debug)]
@@ -36,16 +36,20 @@ pub(crate) struct Convex {
     pub solid: Solid,
     pub kernel: AnyKernel,
     pub radius: f64,
+    pub least_width: f64,
+    pub centre: V3,
 }
 
 impl Convex {
     pub(crate) fn new(solid: Solid) -> Self {
         let kernel = AnyKernel::of(&solid);
-        let radius = solid.radius();
+        let (radius, least_width, centre) = (solid.radius(), solid.least_width(), solid.centre());
         Self {
             solid,
             kernel,
             radius,
+            least_width,
+            centre,
         }
     }
 }
@@ -73,6 +77,8 @@ impl Options {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
     pub distance: f64,
+    /// Never above the least distance, mm; for a surface that is far away it may lie above `below`.
+    pub lower: f64,
     /// The nearest point of the surface, in the solid's frame.
     pub point: V3,
     /// The direction from the solid's nearest point to it.
@@ -84,7 +90,7 @@ pub(crate) struct Found {
 /// Working memory of a search, kept from one to the next.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
-    stack: Vec<(f32, Child)>,
+    pub stack: Vec<(f32, Child)>,
 }
 
 /// Least distance from the surface of `tree` to `convex`, where `pose` is `solid <- tree origin`.
@@ -102,8 +108,14 @@ pub(crate) fn search(
         AnyKernel::Capsule(kernel) => query.dispatch(kernel, options),
         AnyKernel::Hull(kernel) => query.dispatch(kernel, options),
     }
+    let reached = query.nearest.distance - Options::slack(options.exact);
     Found {
         distance: query.nearest.distance,
+        lower: if query.leaf.is_some() {
+            reached
+        } else {
+            reached.max(query.far)
+        },
         point: query.nearest.point,
         gradient: query.nearest.gradient,
         leaf: query.leaf,
@@ -184,6 +196,8 @@ struct Query<'a> {
     tolerance: f64,
     nearest: Nearest,
     leaf: Option<u32>,
+    /// A bound on the whole surface, if its first node already settles the question.
+    far: f64,
     /// The witness plane n, k in the tree's frame: f(p) >= n . p + k.
     plane: [f32; 4],
     scratch: &'a mut Scratch,
@@ -218,6 +232,7 @@ impl<'a> Query<'a> {
             tolerance,
             nearest: Nearest::none(options.below),
             leaf: None,
+            far: f64::NEG_INFINITY,
             plane: [0.0, 0.0, 0.0, NOTHING_KNOWN],
             scratch,
         }
@@ -319,6 +334,9 @@ impl<'a> Query<'a> {
         let bound = by_plane.max(by_slope);
         open &= bound.lt(cut);
         if open == 0 {
+            if std::ptr::eq(node, self.tree.nodes.as_ptr()) && self.leaf.is_none() {
+                self.far = f64::from(bound.least()) - self.allowance;
+            }
             return;
         }
         let bounds = bound.store().0;
@@ -518,7 +536,7 @@ pub(crate) fn bound_over_boxes<L: Lanes, K: Kernel>(
 
 /// A lower bound over each triangle: the best of those of its corners.
 #[inline(always)]
-fn bound_over_triangles<L: Lanes>(moved: &[[L; 3]; 3], [p, q, r]: &[Field<L>; 3]) -> L {
+pub(crate) fn bound_over_triangles<L: Lanes>(moved: &[[L; 3]; 3], [p, q, r]: &[Field<L>; 3]) -> L {
     corner_bound(moved, p, 0)
         .max(corner_bound(moved, q, 1))
         .max(corner_bound(moved, r, 2))

@@ -1,0 +1,265 @@
+//! Maps against single questions: the same clearances, and no cell called clear or in contact that is not, everywhere inside.
+
+mod clearance_scenes;
+
+use clearance_scenes::{Random, bumpy_tube, random_solid};
+use igrt_motion::clearance::{
+    Backend, CONTACT_MM, CellState, Chain, Drive, Geometry, Grid, Joint, Pair, PartSpec, Precision,
+    Rigid, Room, Separation, Solid, V3,
+};
+
+fn scene(random: &mut Random, kind: usize) -> Room {
+    let part = |name: &str, frame, place: [f64; 3], geometry| PartSpec {
+        name: name.to_owned(),
+        frame,
+        placement: Rigid::slide(V3::from(place)),
+        geometry,
+    };
+    let cuboid = |x, y, z| {
+        Geometry::Solid(Solid::Cuboid {
+            half: V3::new(x, y, z),
+        })
+    };
+    let parts = vec![
+        part(
+            "patient",
+            1,
+            [0.0, -50.0, 10.0],
+            Geometry::Surface(bumpy_tube(random, 14, 16)),
+        ),
+        part(
+            "couch top",
+            1,
+            [0.0, -250.0, -150.0],
+            cuboid(200.0, 500.0, 30.0),
+        ),
+        part(
+            "head",
+            0,
+            [0.0, 0.0, 420.0],
+            Geometry::Solid(random_solid(random, kind)),
+        ),
+        part("panel", 0, [-330.0, 0.0, 0.0], cuboid(20.0, 100.0, 100.0)),
+        part(
+            "rod",
+            0,
+            [300.0, 200.0, 0.0],
+            Geometry::Solid(Solid::Capsule {
+                radius: 20.0,
+                half_length: 60.0,
+            }),
+        ),
+    ];
+    let pairs = [0, 1]
+        .into_iter()
+        .flat_map(|a| [2, 3, 4].map(|b| Pair { a, b }))
+        .collect();
+    Room::new(2, parts, pairs).unwrap()
+}
+
+/// Gantry on the rows; on the columns a turntable under a still slide, a slide, or everything at once.
+fn drives(random: &mut Random, kind: usize) -> Vec<Drive> {
+    let gantry = Joint::turn(V3::y(), -2.0, 3.5).unwrap();
+    let turn = Joint::turn(V3::z(), -1.5, 1.5).unwrap();
+    let slide = Joint::slide(
+        V3::new(-100.0, -300.0, -200.0),
+        V3::new(100.0, 400.0, 100.0),
+    )
+    .unwrap();
+    let still = Joint::Fixed(Rigid::slide(random.vector(40.0)));
+    let couch = match kind {
+        0 => vec![turn, still],
+        1 => vec![still, slide],
+        _ => vec![turn, still, slide, Joint::turn(V3::x(), -0.1, 0.1).unwrap()],
+    };
+    vec![
+        Drive::Row(Chain {
+            joints: vec![gantry],
+        }),
+        Drive::Column(Chain { joints: couch }),
+    ]
+}
+
+fn at(room: &Room, drives: &[Drive], u: f64, v: f64) -> Vec<Separation> {
+    let poses: Vec<Rigid> = drives
+        .iter()
+        .map(|drive| match drive {
+            Drive::Row(chain) => chain.pose(u),
+            Drive::Column(chain) => chain.pose(v),
+        })
+        .collect();
+    room.separations(&poses, Precision::exact()).unwrap()
+}
+
+fn least(found: &[Separation]) -> f64 {
+    found
+        .iter()
+        .map(|one| one.upper_mm)
+        .fold(f64::INFINITY, f64::min)
+}
+
+#[test]
+fn every_cell_of_a_map_holds_what_a_single_question_finds() {
+    let mut random = Random(77);
+    for round in 0..12 {
+        let room = scene(&mut random, round % 4);
+        let drives = drives(&mut random, round % 3);
+        let grid = Grid {
+            rows: 23,
+            columns: 11,
+        };
+        let cells = room.map(&drives, grid, Precision::fast()).unwrap();
+        let all = room.pairs_map(&drives, grid, Precision::fast()).unwrap();
+        let hits = room
+            .contact_map(&drives, grid, 0.0, Precision::fast())
+            .unwrap();
+        let near = room
+            .contact_map(&drives, grid, 25.0, Precision::fast())
+            .unwrap();
+        for row in 0..grid.rows {
+            for column in 0..grid.columns {
+                let cell = row * grid.columns + column;
+                let u = (row as f64 + 0.5) / grid.rows as f64;
+                let v = (column as f64 + 0.5) / grid.columns as f64;
+                let found = at(&room, &drives, u, v);
+                let truth = least(&found).max(0.0);
+                let given = cells[cell];
+                assert!(
+                    given.lower_mm <= truth + 1e-6 && given.lower_mm >= truth - 0.02,
+                    "{given:?} for {truth}"
+                );
+                assert!(
+                    found[given.pair as usize].upper_mm <= truth + 0.02,
+                    "{given:?}: another pair is nearer"
+                );
+                for (number, one) in found.iter().enumerate() {
+                    let pair = all[cell * found.len() + number];
+                    let truth = one.upper_mm.max(0.0);
+                    assert!(
+                        pair <= truth + 1e-6 && pair >= truth - 0.02,
+                        "pair {number}: {pair} for {truth}"
+                    );
+                }
+                assert!(hits[cell] || truth > 0.0, "contact missed");
+                assert!(
+                    !hits[cell] || truth <= 2.0 * CONTACT_MM,
+                    "{truth} called contact"
+                );
+                assert!(near[cell] || truth > 25.0, "{truth} missed");
+                assert!(
+                    !near[cell] || truth <= 25.0 + 2.0 * CONTACT_MM,
+                    "{truth} called nearer than 25"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn cells_called_clear_or_in_contact_are_so_everywhere_inside() {
+    let mut random = Random(4242);
+    let (mut clear, mut contact, mut open) = (0, 0, 0);
+    for round in 0..10 {
+        let room = scene(&mut random, round % 4);
+        let drives = drives(&mut random, round % 3);
+        let grid = Grid {
+            rows: 150,
+            columns: 90,
+        };
+        let margin = if round % 2 == 0 { 0.0 } else { 20.0 };
+        let states = room
+            .certified_map(&drives, grid, margin, Precision::fast())
+            .unwrap();
+        for _ in 0..600 {
+            let (u, v) = (random.unit(), random.unit());
+            let cell =
+                (u * grid.rows as f64) as usize * grid.columns + (v * grid.columns as f64) as usize;
+            let found = at(&room, &drives, u, v);
+            let truth = least(&found);
+            match states[cell] {
+                CellState::Clear => {
+                    clear += 1;
+                    assert!(
+                        truth >= margin,
+                        "round {round} ({u}, {v}): {truth} in a cell called clear"
+                    );
+                }
+                CellState::Contact => {
+                    contact += 1;
+                    assert!(
+                        truth <= 0.0,
+                        "round {round} ({u}, {v}): {truth} in a cell called contact"
+                    );
+                }
+                CellState::Open => open += 1,
+            }
+        }
+    }
+    assert!(
+        clear > 1000 && contact > 500,
+        "{clear} clear, {contact} contact, {open} open"
+    );
+    assert!(
+        open < clear + contact,
+        "{clear} clear, {contact} contact, {open} open"
+    );
+}
+
+#[test]
+fn maps_are_the_same_whatever_the_threads_and_the_path() {
+    let mut random = Random(9);
+    let room = scene(&mut random, 1);
+    let drives = drives(&mut random, 2);
+    let grid = Grid {
+        rows: 40,
+        columns: 30,
+    };
+    let ask = |threads: usize, backend: Backend| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        let precision = Precision {
+            exact: false,
+            backend,
+        };
+        pool.install(|| {
+            (
+                room.map(&drives, grid, precision).unwrap(),
+                room.pairs_map(&drives, grid, precision).unwrap(),
+                room.certified_map(&drives, grid, 10.0, precision).unwrap(),
+            )
+        })
+    };
+    let one = ask(1, Backend::Portable);
+    for backend in Backend::all_here() {
+        for threads in [1, 3] {
+            assert!(
+                ask(threads, backend) == one,
+                "{threads} threads, {backend:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn maps_of_no_or_too_many_cells_are_refused() {
+    let mut random = Random(9);
+    let room = scene(&mut random, 1);
+    let drives = drives(&mut random, 0);
+    for (rows, columns) in [(0, 5), (5, 0), (usize::MAX, 2), (5000, 5000)] {
+        assert!(
+            room.map(&drives, Grid { rows, columns }, Precision::fast())
+                .is_err()
+        );
+    }
+    let grid = Grid {
+        rows: 2,
+        columns: 2,
+    };
+    assert!(room.map(&drives[..1], grid, Precision::fast()).is_err());
+    assert!(
+        room.certified_map(&drives, grid, f64::NAN, Precision::fast())
+            .is_err()
+    );
+}
