@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from igrt_hw._core import BATCH_STATUS, CoreError, Couch, Pose, SingularError
 from igrt_hw.geometry import (
     Correction,
-    check_golden_vectors,
     compose_correction,
     correction_between,
 )
+from igrt_hw.geometry.golden import golden_vectors
 from igrt_hw.machine import load_machine, machine_names
 
 SCARA = Couch.scara(
