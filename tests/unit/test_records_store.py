@@ -14,6 +14,7 @@ from igrt_hw.models.record import RecordEntry
 from igrt_hw.records import GENESIS, RecordStore, RecordStoreError, entry_digest, recovery
 from igrt_hw.records.chain import follow
 from igrt_hw.records.history import spreads, treated_shifts
+from igrt_hw.records.review import review
 from igrt_hw.records.store import Line
 
 UTC = "2026-03-02T08:00:00.000Z"
@@ -223,14 +224,14 @@ def test_killed_writer_loses_nothing_that_was_acknowledged(tmp_path: Path) -> No
         assert store.verify() is None
 
 
-def entry(kind: str, text: str, sequence: int = 1, **data: object) -> RecordEntry:
+def entry(kind: str, words: str, sequence: int = 1, **data: object) -> RecordEntry:
     return RecordEntry(
         sequence=sequence,
         at_us=0,
         at_utc=UTC,
         kind=kind,
         actor="anna",
-        text=text,
+        text=words,
         data=data,
         previous=GENESIS,
         digest=GENESIS,
@@ -286,3 +287,28 @@ def test_history_counts_only_shifts_that_were_executed_and_arrived() -> None:
     lateral = spreads(shifts)[0]
     assert (lateral.mean, lateral.deviation) == (2.0, pytest.approx(2**0.5))
     assert spreads(())[0].deviation is None
+
+
+# safety: SR-30
+def test_review_list_shows_overrides_with_their_rate_and_reasons() -> None:
+    data = {
+        "what": "setup tolerance",
+        "text": "t",
+        "people": ["anna", "bert"],
+        "parameters": ["lateral"],
+    }
+    found = review(
+        [
+            entry("transition", "PATIENT_BOUND -> SETUP: x", 1),
+            entry("transition", "PATIENT_BOUND -> SETUP: x", 2),
+            entry("override", "x", 3, reason="other", **data),
+            entry("transition", "SETUP -> IMAGED: x", 4),
+            entry("transition", "PATIENT_BOUND -> SETUP: x", 5),
+            entry("transition", "FAULT -> SETUP: x", 6),
+            entry("transition", "PATIENT_BOUND -> SETUP: x", 7),
+        ]
+    )
+    assert found.rate == 0.25
+    assert found.by_reason == (("other", 1),)
+    assert found.overrides[0].people == ("anna", "bert")
+    assert review(()).rate is None

@@ -40,6 +40,7 @@ EVERY_COMMAND: dict[str, Command] = {
             plan_uid="1.2", patient_id="p", birth_date="19500101", isocentre_id="ISO1", fraction=1
         ),
         commands.ConfirmSetup(),
+        commands.OverrideSetup(reason="other", text="why"),
         commands.AcquireImages(),
         commands.RegisterImages(),
         commands.Propose(),
@@ -60,6 +61,7 @@ EVERY_COMMAND: dict[str, Command] = {
 MATRIX = """
 open_patient             yes       yes       no        no
 confirm_setup            yes       yes       no        no
+override_setup           yes       yes       yes       no
 acquire_images           yes       yes       no        no
 register                 yes       yes       no        no
 propose                  yes       yes       no        no

@@ -629,6 +629,61 @@ def test_couch_off_its_planned_position_is_not_a_setup(axis: int) -> None:
     assert MODEL.axis_names[axis] in answer.message
 
 
+def off_plan() -> Room:
+    room = Room().to("PATIENT_BOUND")
+    room.couch.axes = (PLANNED[0] + 6.0, *PLANNED[1:])
+    room.run()
+    return room
+
+
+OVERRIDE = commands.OverrideSetup(reason="immobilisation changed", text="new mask, index H2")
+
+
+# safety: SR-30
+def test_override_of_the_setup_needs_two_people_one_reason_and_leaves_its_trace() -> None:
+    room = off_plan()
+    assert room.ask(OVERRIDE, "anna", "therapist").accepted
+    assert room.state == "PATIENT_BOUND"
+    assert not room.ask(OVERRIDE, "anna", "physicist").accepted
+    assert not room.ask(OVERRIDE, "carla", "physician", session="s-anna").accepted
+    assert room.ask(OVERRIDE, "bert", "physicist").accepted
+    assert room.state == "SETUP"
+    (entry,) = [e for e in room.of(fx.Record) if e.kind == "override"]  # type: ignore[union-attr]
+    assert isinstance(entry, fx.Record)
+    assert entry.data["people"] == ["anna", "bert"]
+    assert "lateral is +6.0 mm" in str(entry.data["parameters"])
+
+
+# safety: SR-30
+def test_override_is_not_seconded_by_the_wrong_role_after_a_move_or_too_late() -> None:
+    room = off_plan()
+    room.ask(OVERRIDE, "anna", "therapist")
+    answer = room.ask(OVERRIDE, "tom", "therapist")
+    assert "physicist or physician" in answer.message
+    assert room.state == "PATIENT_BOUND"
+    for change in ("moved", "late", "other text"):
+        room = off_plan()
+        room.ask(OVERRIDE, "anna", "therapist")
+        command = OVERRIDE
+        if change == "moved":
+            room.couch.axes = (PLANNED[0] + 7.0, *PLANNED[1:])
+        elif change == "late":
+            room.now_us += 301_000_000
+        else:
+            command = OVERRIDE.model_copy(update={"text": "something else"})
+        room.run()
+        room.ask(command, "bert", "physicist")
+        assert room.state == "PATIENT_BOUND", change
+
+
+# safety: SR-30
+def test_nothing_within_tolerance_is_overridden() -> None:
+    room = Room().to("PATIENT_BOUND")
+    answer = room.ask(OVERRIDE, "anna", "therapist")
+    assert not answer.accepted
+    assert "within" in answer.message
+
+
 def test_images_with_released_brakes_or_from_elsewhere_are_not_taken() -> None:
     for change in (
         {"brakes_on": False},
@@ -691,6 +746,18 @@ def test_imager_has_permission_only_while_imaging() -> None:
 def test_stop_from_elsewhere_is_seen_by_its_epoch() -> None:
     room = Room().to("MOVING")
     room.couch.epoch += 1
+    room.run()
+    assert room.state == "SUPERSEDED"
+    assert "elsewhere" in room.reason
+
+
+def test_own_stop_does_not_hide_a_stop_from_elsewhere() -> None:
+    room = Room().to("CHECKED")
+    room.ask(commands.Stop())
+    room.run()
+    room.ask(commands.Propose())
+    assert room.state == "CHECKED"
+    room.couch.epoch += 1  # within a second of our own STOP
     room.run()
     assert room.state == "SUPERSEDED"
     assert "elsewhere" in room.reason

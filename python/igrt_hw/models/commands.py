@@ -10,6 +10,14 @@ RejectReason = Literal[
     "wrong match", "implausible shift", "patient moved", "poor images", "clinical decision", "other"
 ]
 
+OverrideReason = Literal[
+    "planned position out of date",
+    "immobilisation changed",
+    "patient cannot lie as planned",
+    "couch readout offset",
+    "other",
+]
+
 
 class OpenPatient(Frozen):
     """Bind patient and plan. The two identifiers are typed by a person and compared with the plan's."""
@@ -26,6 +34,17 @@ class ConfirmSetup(Frozen):
     """The patient lies on the couch and the couch stands at its planned position."""
 
     kind: Literal["confirm_setup"] = "confirm_setup"
+
+
+class OverrideSetup(Frozen):
+    """The couch stands outside the tolerance table and two people take that upon them, for a coded reason and in words.
+
+    The first sends it to ask, the second (a physicist or physician, another user, another session) to agree.
+    """
+
+    kind: Literal["override_setup"] = "override_setup"
+    reason: OverrideReason
+    text: str = Field(min_length=1, max_length=500)
 
 
 class AcquireImages(Frozen):
@@ -115,6 +134,7 @@ class ClosePatient(Frozen):
 Command = Annotated[
     OpenPatient
     | ConfirmSetup
+    | OverrideSetup
     | AcquireImages
     | RegisterImages
     | Propose

@@ -10,6 +10,7 @@ from igrt_hw.models.commands import (
     Arm,
     ConfirmSetup,
     OpenPatient,
+    OverrideSetup,
     Reject,
     RequestChallenge,
 )
@@ -98,6 +99,61 @@ def _couch_at_planned_position(m: Memory, ask: Ask) -> str | None:
             + ". Move it there first"
         )
     return None
+
+
+def _override_possible(m: Memory, ask: Ask) -> str | None:
+    if m.plan is None or m.isocentre is None or m.couch.last is None:
+        return "no couch or no patient"
+    if ask.user is None or not isinstance(ask.user.command, OverrideSetup):
+        return "a person has to ask for the override"
+    if not setup_beyond(m):
+        return "the couch is within its tolerance table: confirm the setup, nothing has to be overridden"
+    return _in_the_way(m, ask, Act.SETUP)
+
+
+def setup_beyond(m: Memory) -> list[str]:
+    """Which table-top numbers are outside the tolerance table now."""
+    if m.plan is None or m.isocentre is None or m.couch.last is None:
+        return []
+    return checks.beyond_tolerance(
+        m.plan, m.isocentre, m.model.table_position(m.couch.last.primary)
+    )
+
+
+def _override_asked(m: Memory, ask: Ask) -> str | None:
+    asked, user = m.override, ask.user
+    if asked is None or user is None or _override_outdated(m, ask):
+        return _override_possible(m, ask)
+    if user.username == asked.username and user.command != asked.command:
+        return _override_possible(m, ask)  # the same person puts it otherwise
+    return f"an override asked for by {asked.username} waits for a second person"
+
+
+def _override_outdated(m: Memory, ask: Ask) -> str | None:
+    asked = m.override
+    if asked is None or m.couch.last is None:
+        return "nobody has asked for an override yet"
+    moved = m.model.difference(asked.axes, m.couch.last.primary)
+    if moved.mm > m.config.moved_mm or moved.deg > m.config.moved_deg:
+        return "the couch has moved since the override was asked for: ask again"
+    if ask.now_us - asked.asked_us > m.config.override_life_us:
+        return "the override was asked for too long ago: ask again"
+    return None
+
+
+def _override_seconded(m: Memory, ask: Ask) -> str | None:
+    problem = _override_possible(m, ask)
+    asked, user = m.override, ask.user
+    if problem or asked is None or user is None:
+        return problem or "nobody has asked for an override yet"
+    if user.username == asked.username or user.session_id == asked.session_id:
+        return "the second person is another user in another session"
+    allowed = [role.value for role in m.config.override_second_roles]
+    if user.role not in allowed:
+        return f"the second person of an override is a {' or '.join(allowed)}"
+    if user.command != asked.command:
+        return "the second person agrees to the same reason and text as the first gave"
+    return _override_outdated(m, ask)
 
 
 def _imaging_allowed(m: Memory, ask: Ask) -> str | None:
@@ -302,6 +358,8 @@ GUARDS: dict[Guard, GuardFunction] = {
     Guard.ALWAYS: _always,
     Guard.IDENTITY_MATCHES: _identity_matches,
     Guard.COUCH_AT_PLANNED_POSITION: _couch_at_planned_position,
+    Guard.OVERRIDE_SECONDED: _override_seconded,
+    Guard.OVERRIDE_ASKED: _override_asked,
     Guard.IMAGING_ALLOWED: _imaging_allowed,
     Guard.STAMP_HOLDS: _stamp_holds,
     Guard.IMAGES_HOLD: _images_hold,

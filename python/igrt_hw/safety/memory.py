@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from igrt_hw.geometry import Correction, wrap_deg
+from igrt_hw.models.commands import OverrideSetup
 from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.plan import PlannedIsocentre, TreatmentPlan
 from igrt_hw.models.proposal import Approval, ImageStamp, Proposal, Verification
@@ -68,6 +69,17 @@ class Pending:
     actor: str
 
 
+@dataclass(frozen=True, slots=True)
+class AskedOverride:
+    """An override that one person has asked for."""
+
+    command: OverrideSetup
+    username: str
+    session_id: str
+    asked_us: int
+    axes: tuple[float, ...]
+
+
 @dataclass(slots=True)
 class Motion:
     """One upload of one approved plan, and what became of it."""
@@ -95,6 +107,7 @@ class Memory:
     isocentre: PlannedIsocentre | None = None
     fraction: int | None = None
     setup_confirmed: bool = False
+    override: AskedOverride | None = None
     history: tuple[TreatedShift, ...] = ()
     last_shift: Correction | None = None
     """The correction that the couch made last for this patient since the patient was opened."""
@@ -126,6 +139,8 @@ class Memory:
     terminals: dict[str, Terminal] = field(default_factory=dict)
     epoch: int | None = None
     stop_sent_us: int | None = None
+    stops_unseen: int = 0
+    """STOPs of ours whose step of the couch's epoch has not been heard yet."""
     host_faults: dict[str, str] = field(default_factory=dict)
     reset_asked: bool = False
 

@@ -185,6 +185,8 @@ class SupervisorConfig(Frozen):
     # An arrived couch may ring and its telemetry may lag: judged within this window, not on the first sample.
     settle_us: int = SECOND_US
 
+    override_life_us: int = 5 * MINUTE_US
+    override_second_roles: tuple[Role, ...] = (Role.PHYSICIST, Role.PHYSICIAN)
     challenge_life_us: int = 2 * MINUTE_US
     confirmations_wrong_max: int = 3
     upload_us: int = 5 * SECOND_US

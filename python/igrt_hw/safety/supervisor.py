@@ -34,9 +34,17 @@ from igrt_hw.safety.approvals import (
 from igrt_hw.safety.canonical import canonical_bytes
 from igrt_hw.safety.checks import ProposalInputs, what_can_be_done
 from igrt_hw.safety.couch_model import CouchModel, UnreachableError, rotation_total_deg
-from igrt_hw.safety.guards import GUARDS, Ask
+from igrt_hw.safety.guards import GUARDS, Ask, setup_beyond
 from igrt_hw.safety.interlocks import Act, broken
-from igrt_hw.safety.memory import Device, Memory, Motion, Pending, PendingKind, Terminal
+from igrt_hw.safety.memory import (
+    AskedOverride,
+    Device,
+    Memory,
+    Motion,
+    Pending,
+    PendingKind,
+    Terminal,
+)
 from igrt_hw.safety.rules import SupervisorConfig
 from igrt_hw.safety.transitions import (
     ENDED,
@@ -194,6 +202,8 @@ class Supervisor:
             m.challenge, m.approvals, m.approval_sessions = None, (), ()
         if after in (*ENDED, S.FAULT, S.SETUP, S.IDLE):
             self._drop_pending(m.reason)
+        if after is not S.PATIENT_BOUND:
+            m.override = None
         if after in (S.SETUP, S.PATIENT_BOUND, S.FAULT):
             self._drop_images("the images are void: acquire them again")
         if after is S.ARRIVED and before not in IN_MOTION and m.verification is not None:
@@ -236,6 +246,7 @@ class Supervisor:
         self._m.permission = False
         # One STOP an occasion: the shell repeats it on the line under one nonce; a second would bump the epoch again.
         if not any(isinstance(effect, fx.StopAll) for effect in self._out):
+            self._m.stops_unseen += 1
             self._emit(fx.StopAll(reason))
             self._emit(fx.VoidPlan(reason))
 
@@ -394,7 +405,7 @@ class Supervisor:
             {"limits": event.limits},
         )
         if event.name == "couch":
-            m.epoch = None
+            m.epoch, m.stops_unseen = None, 0
             self._void_images("the couch began another session: acquire the images again")
             if m.state in IN_MOTION:
                 m.host_faults["couch link"] = "the couch began another session in mid motion"
@@ -458,7 +469,11 @@ class Supervisor:
         known, m.epoch = m.epoch, couch.epoch
         if known is None or known == couch.epoch:
             return False
-        return m.stop_sent_us is None or now_us - m.stop_sent_us > OWN_STOP_WINDOW_US
+        late = m.stop_sent_us is None or now_us - m.stop_sent_us > OWN_STOP_WINDOW_US
+        own = 0 if late else m.stops_unseen
+        steps = (couch.epoch - known) & 0xFFFF
+        m.stops_unseen = max(0, own - steps)
+        return steps > own
 
     def _note_device_faults(self, now_us: int) -> None:
         m = self._m
@@ -918,6 +933,7 @@ class Supervisor:
         handlers: dict[str, Callable[[ev.UserCommand, int], fx.Answer]] = {
             "open_patient": self._open_patient,
             "confirm_setup": self._confirm_setup,
+            "override_setup": self._override_setup,
             "acquire_images": self._acquire_images,
             "register": self._register,
             "propose": self._propose,
@@ -982,6 +998,40 @@ class Supervisor:
     def _confirm_setup(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
         answer = self._simple(T.CONFIRM_SETUP, user, now_us)
         self._m.setup_confirmed = self._m.setup_confirmed or answer.accepted
+        return answer
+
+    def _override_setup(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
+        """Two people, one coded reason, and a place on the review list."""
+        m, command = self._m, user.command
+        beyond, asked = setup_beyond(m), m.override
+        answer = self._simple(T.OVERRIDE_SETUP, user, now_us)
+        if (
+            not answer.accepted
+            or not isinstance(command, commands.OverrideSetup)
+            or m.couch.last is None
+        ):
+            return answer
+        if m.state is not S.SETUP:
+            m.override = AskedOverride(
+                command, user.username, user.session_id, now_us, m.couch.last.primary
+            )
+            return answer
+        m.setup_confirmed = True
+        self._record(
+            "override",
+            user.username,
+            f"setup outside tolerance accepted by {asked.username if asked else '?'} and {user.username}: "
+            f"{command.reason} ({command.text})",
+            {
+                "what": "setup tolerance",
+                "reason": command.reason,
+                "text": command.text,
+                "people": [asked.username if asked else "", user.username],
+                "parameters": beyond,
+                "plan_uid": m.plan.plan_uid if m.plan else "",
+                "fraction": m.fraction or 0,
+            },
+        )
         return answer
 
     def _acquire_images(self, user: ev.UserCommand, now_us: int) -> fx.Answer:

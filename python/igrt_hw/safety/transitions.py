@@ -18,6 +18,7 @@ class Trigger(StrEnum):
 
     OPEN_PATIENT = "open patient"
     CONFIRM_SETUP = "confirm setup"
+    OVERRIDE_SETUP = "override setup"
     ACQUIRE_IMAGES = "acquire images"
     IMAGES_ACQUIRED = "images acquired"
     REGISTER = "register"
@@ -58,6 +59,8 @@ class Guard(StrEnum):
     ALWAYS = "always"
     IDENTITY_MATCHES = "two identifiers, plan, isocentre and fraction match"
     COUCH_AT_PLANNED_POSITION = "couch at rest within the tolerance table"
+    OVERRIDE_SECONDED = "a second person with the right role agrees, the couch is at rest"
+    OVERRIDE_ASKED = "one person asks, the couch is at rest outside the tolerance table"
     IMAGING_ALLOWED = "imaging interlocks hold, nothing else is running"
     STAMP_HOLDS = "pose and brakes were frozen with the images"
     IMAGES_HOLD = "images are fresh and the couch has not moved"
@@ -126,6 +129,20 @@ TABLE: tuple[Transition, ...] = (
         G.COUCH_AT_PLANNED_POSITION,
         S.SETUP,
         "The couch stands at its planned position.",
+    ),
+    _row(
+        S.PATIENT_BOUND,
+        T.OVERRIDE_SETUP,
+        G.OVERRIDE_SECONDED,
+        S.SETUP,
+        "Two people have taken upon them where the couch stands.",
+    ),
+    _row(
+        S.PATIENT_BOUND,
+        T.OVERRIDE_SETUP,
+        G.OVERRIDE_ASKED,
+        None,
+        "One person asks for an override; a physicist or physician has to agree.",
     ),
     # Images.
     _row(

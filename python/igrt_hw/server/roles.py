@@ -18,6 +18,7 @@ COMMAND_RIGHTS: Mapping[str, frozenset[Role]] = MappingProxyType(
     {
         "open_patient": _TREATING,
         "confirm_setup": _TREATING,
+        "override_setup": _APPROVING,
         "acquire_images": _TREATING,
         "register": _TREATING,
         "propose": _TREATING,
