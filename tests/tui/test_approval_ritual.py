@@ -56,10 +56,10 @@ def ready() -> tuple[Ritual, int]:
 
 def test_code_number_and_one_press_of_f8_approve_once() -> None:
     ritual, now = ready()
-    ritual, send = approval.pressed(ritual, now)
+    ritual, send = approval.pressed(ritual, now, False)
     assert send
     assert ritual.phase is Phase.SENDING
-    ritual, again = approval.pressed(ritual, now + 5_000_000)
+    ritual, again = approval.pressed(ritual, now + 5_000_000, False)
     assert not again
 
 
@@ -68,16 +68,16 @@ def test_a_held_f8_approves_nothing_however_long_it_is_held() -> None:
     now = T0
     for _ in range(400):
         now += 33_000
-        ritual, send = approval.pressed(ritual, now)
+        ritual, send = approval.pressed(ritual, now, False)
         assert not send
 
 
 def test_a_second_press_right_after_a_refused_one_does_not_count() -> None:
     ritual, now = ready()
-    ritual, send = approval.pressed(replace(ritual, last_key_us=now - 200_000), now)
+    ritual, send = approval.pressed(replace(ritual, last_key_us=now - 200_000), now, False)
     assert not send
     assert "let go" in ritual.notice
-    _, send = approval.pressed(ritual, now + approval.REPEAT_US + 1)
+    _, send = approval.pressed(ritual, now + approval.REPEAT_US + 1, False)
     assert send
 
 
@@ -95,7 +95,7 @@ def test_a_second_press_right_after_a_refused_one_does_not_count() -> None:
 )
 def test_a_wrong_code_or_a_number_without_sign_does_not_approve(code: str, fact: str) -> None:
     ritual, now = typed_by_hand(reading(), code, fact)
-    _, send = approval.pressed(ritual, now + 10_000_000)
+    _, send = approval.pressed(ritual, now + 10_000_000, False)
     assert not send
 
 
@@ -106,7 +106,7 @@ def test_nothing_is_approved_before_it_could_be_read() -> None:
         now += 30_000
         ritual = approval.with_code(ritual, "R4KD"[:end], now)
         ritual = approval.with_fact(ritual, "+8.1"[:end], now)
-    _, send = approval.pressed(ritual, now + approval.SETTLE_US)
+    _, send = approval.pressed(ritual, now + approval.SETTLE_US, False)
     assert not send
 
 
@@ -114,7 +114,7 @@ def test_the_key_does_not_count_while_the_typing_goes_on() -> None:
     ritual, now = ready()
     ritual = approval.with_fact(ritual, "+8.", now)
     ritual = approval.with_fact(ritual, "+8.1", now + 100_000)
-    _, send = approval.pressed(ritual, now + 200_000)
+    _, send = approval.pressed(ritual, now + 200_000, False)
     assert not send
 
 
@@ -155,8 +155,8 @@ def test_any_change_of_what_is_approved_closes_it(words: str, changes: dict[str,
 
 
 LOCAL_CHANGES: list[tuple[str, dict[str, Any]]] = [
-    ("old", {"received_us": T0 - 300_000}),
-    ("old", {"received_us": T0 + 5_000_000}),
+    ("silent", {"received_us": T0 - 1_100_000}),
+    ("silent", {"received_us": T0 + 5_000_000}),
     ("lost", {"connected": False, "cause": "connection lost"}),
     ("enlarge", {"width": 99}),
     ("enlarge", {"height": 29}),
@@ -176,6 +176,17 @@ def test_what_closes_an_approval_also_keeps_it_from_opening(
     words: str, local: dict[str, Any]
 ) -> None:
     assert words in approval.why_not_open(scene(local=local), "rehearsal")
+
+
+def test_one_late_status_does_not_close_an_approval_but_f8_waits_for_the_next() -> None:
+    ritual, now = ready()
+    ritual = approval.watched(ritual, scene(local={"received_us": T0 - 300_000}))
+    assert ritual.phase is Phase.READING
+    ritual, send = approval.pressed(ritual, now, True)
+    assert not send
+    assert "old" in ritual.notice
+    _, send = approval.pressed(ritual, now + approval.REPEAT_US + 1, False)
+    assert send
 
 
 def test_a_shift_that_a_check_refuses_cannot_be_opened() -> None:
@@ -203,5 +214,5 @@ def test_a_challenge_for_another_shift_or_person_closes_it() -> None:
 
 def test_once_sent_a_change_of_state_is_not_taken_for_a_refusal() -> None:
     ritual, now = ready()
-    ritual, _ = approval.pressed(ritual, now)
+    ritual, _ = approval.pressed(ritual, now, False)
     assert approval.watched(ritual, scene(state=LoopState.APPROVED)).phase is Phase.SENDING

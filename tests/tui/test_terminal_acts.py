@@ -281,7 +281,7 @@ async def test_a_lost_supervisor_in_the_middle_closes_the_approval(terminal: Any
     async with terminal() as t:
         await approved_up_to_f8(t)
         t.supervisor.silent = True
-        t.clock.advance(300)
+        t.clock.advance(1100)
         await t.settle()
         await t.press("f8")
         assert t.sent("approve") == []
@@ -438,7 +438,7 @@ async def test_a_question_whose_state_has_gone_on_is_not_done(terminal: Any) -> 
 async def test_nothing_is_asked_for_on_old_values(terminal: Any) -> None:
     async with terminal(rehearsal.status(S.IMAGED)) as t:
         t.supervisor.silent = True
-        t.clock.advance(300)
+        t.clock.advance(1100)
         await t.press("g")
         assert t.sent("register") == []
         assert "old" in t.text()

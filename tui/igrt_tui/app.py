@@ -14,6 +14,7 @@ from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.message import Message
+from textual.screen import Screen
 
 from igrt_hw.client import ClientError, NotSignedInError, SimulatorError, StreamUpdate, steady_us
 from igrt_hw.models.commands import Command, Stop
@@ -68,6 +69,9 @@ class OperatorApp(App[int]):
     ENABLE_COMMAND_PALETTE = False
     ESCAPE_TO_MINIMIZE = False
     TITLE = "igrt-hw"
+    SCREENS: ClassVar[dict[str, Callable[[], Screen[Any]]]] = dict(
+        BASE_SCREENS
+    )  # kept, not made anew
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f12", "hold", "HOLD", priority=True),
         Binding("f1", "help", "Help", priority=True),
@@ -171,7 +175,7 @@ class OperatorApp(App[int]):
 
     def answer(self, answer: Answer | None) -> None:
         """Show what was answered last."""
-        self._local = replace(self._local, answer=answer)
+        self._local = replace(self._local, answer=answer, answered_us=self._clock_us())
 
     # Calm
 
@@ -223,9 +227,7 @@ class OperatorApp(App[int]):
         who = await self.supervisor.login(username, password)
         user = User(who.username, who.display_name, who.role.value)
         self._local = replace(self._local, user=user)
-        self.answer(
-            Answer(AnswerTone.ACCEPTED, f"signed in as {who.display_name} ({who.role.value})")
-        )
+        self.answer(Answer(AnswerTone.ACCEPTED, f"signed in as {user.named}"))
         self.spawn(self._listen(), "status stream")
         self.go("console")
 
@@ -420,9 +422,8 @@ class OperatorApp(App[int]):
 
     def go(self, name: str) -> None:
         """Put a screen in front."""
-        wanted = BASE_SCREENS[name]
-        if not isinstance(self.screen, wanted):
-            self.switch_screen(wanted())
+        if not isinstance(self.screen, BASE_SCREENS[name]):
+            self.switch_screen(name)
 
     def action_go(self, name: str) -> None:
         """Go where a key says, once somebody is signed in."""

@@ -17,6 +17,7 @@ from igrt_tui.view_model.review import refusals
 
 DWELL_US = 3_000_000  # nobody reads a shift in less
 SETTLE_US = 400_000  # the last character must have been seen before the key that sends it
+OLD = "the values on the screen are old: wait for the supervisor"
 REPEAT_US = 700_000  # longer than the delay before a held key repeats (X11: 660 ms)
 TYPED_CHARACTER_US = 20_000  # no hand types faster; a paste without brackets does
 BURST_LENGTH = 4
@@ -92,8 +93,8 @@ def _why_blocked(local: Local) -> str:
         )
     if not local.connected:
         return f"the supervisor is lost: {local.cause}"
-    if local.old:
-        return "the values on the screen are old"
+    if local.gone:
+        return "the supervisor was silent: the values on the screen are old"
     return ""
 
 
@@ -214,8 +215,8 @@ def steps(ritual: Ritual, now_us: int) -> tuple[Step, ...]:
     )
 
 
-def pressed(ritual: Ritual, now_us: int) -> tuple[Ritual, bool]:
-    """Take a press of F8; True if the approval is to be sent now, once.
+def pressed(ritual: Ritual, now_us: int, old: bool) -> tuple[Ritual, bool]:
+    """Take a press of F8; True if the approval is to be sent now, once. `old`: the status is not of this instant.
 
     A press that follows another within `REPEAT_US` is a held or bouncing key and counts for nothing.
     """
@@ -225,6 +226,8 @@ def pressed(ritual: Ritual, now_us: int) -> tuple[Ritual, bool]:
         return ritual, False
     if repeated:
         return replace(ritual, notice="F8 was held or hit twice: let go and press it once."), False
+    if old:
+        return replace(ritual, notice=f"Not yet: {OLD}."), False
     missing = [step.words for step in steps(ritual, now_us) if not step.done]
     if missing:
         return replace(ritual, notice=f"Not yet: {missing[0]}."), False

@@ -27,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--password-env",
         metavar="NAME",
-        help="fill in the password from this environment variable; for the demo, never for a bench",
+        default="IGRT_PASSWORD",
+        help="fill in the password from this environment variable (default: %(default)s), as the demo does",
     )
     made.add_argument(
         "--control-socket",
@@ -53,12 +54,14 @@ def run(arguments: list[str] | None = None) -> int:
         from igrt_tui.pictures import draw  # the recorded session is not needed to work
 
         return draw(given.picture, given.picture_screen, given.theme)
-    if not sys.stdin.isatty() or not sys.stdout.isatty():
+    if not (
+        sys.stdin.isatty() and sys.__stderr__ is not None and sys.__stderr__.isatty()
+    ):  # Textual draws on stderr
         sys.stderr.write(
             "igrt-tui needs a terminal; for a run without one use `igrt demo --script`\n"
         )
         return 2
-    password = os.environ.pop(given.password_env, "") if given.password_env else ""
+    password = os.environ.pop(given.password_env, "")
     app = OperatorApp(
         AsyncClient(given.url, ca_file=given.ca_file),
         hand=SimulatedHand(given.control_socket) if given.control_socket else None,

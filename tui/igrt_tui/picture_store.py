@@ -1,7 +1,10 @@
 """The images and DRRs that this terminal has fetched; no more than the last few."""
 
-from dataclasses import dataclass, field
+import asyncio
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from igrt_hw.client import KvImage
 from igrt_hw.models.status import ImageView, SupervisorStatus
@@ -9,6 +12,7 @@ from igrt_tui.picture import Grey, fitted
 from igrt_tui.supervisor import Supervisor
 
 IMAGES_MAX = 8
+PIXELS_MAX = 384  # twice what half blocks can show in a terminal of 200 columns
 
 DrrKey = tuple[str, bool, str]
 
@@ -43,7 +47,7 @@ class PictureStore:
         key = (id(image), rows, cols)
         found = self._small.get(key)
         if found is None or found[0] is not image:
-            if len(self._small) >= IMAGES_MAX:
+            if len(self._small) >= 2 * IMAGES_MAX:
                 self._small.clear()
             found = (image, fitted(image.pixels, rows, cols))
             self._small[key] = found
@@ -59,7 +63,7 @@ class PictureStore:
     async def fetch_image(self, supervisor: Supervisor, image_uid: str) -> None:
         """Fetch an image that `wants` has marked."""
         try:
-            self.images[image_uid] = await supervisor.image(image_uid)
+            self.images[image_uid] = await _reduced(await supervisor.image(image_uid))
             _drop_oldest(self.images)
         except Exception:
             self.failed.add(image_uid)
@@ -70,13 +74,19 @@ class PictureStore:
     async def fetch_drr(self, supervisor: Supervisor, key: DrrKey) -> None:
         """Fetch a DRR that `wants` has marked."""
         try:
-            self.drrs[key] = await supervisor.drr(key[0], registered=key[1])
+            self.drrs[key] = await _reduced(await supervisor.drr(key[0], registered=key[1]))
             _drop_oldest(self.drrs)
         except Exception:
             self.failed.add(key)
             raise
         finally:
             self.pending.discard(key)
+
+
+async def _reduced(image: KvImage) -> KvImage:
+    """Bring an image near the size of a terminal, beside the event loop: no key waits for a megapixel."""
+    pixels = await asyncio.to_thread(fitted, image.pixels, PIXELS_MAX, PIXELS_MAX)
+    return replace(image, pixels=pixels.astype(np.uint16))
 
 
 def _drop_oldest(pictures: dict[Any, KvImage]) -> None:

@@ -91,3 +91,9 @@ THEMES: dict[str, Theme] = {
     ),
 }
 DEFAULT_VARIABLES = _DARK
+
+
+def variables_of(theme: str) -> dict[str, str]:
+    """Return the colours of a theme by the name that the app knows it by; those of the dark one for any other."""
+    known = next((found for found in THEMES.values() if found.name == theme), None)
+    return known.variables if known is not None else DEFAULT_VARIABLES

@@ -121,7 +121,8 @@ class ApproveScreen(OperatorScreen):
     def action_approve(self) -> None:
         """Second act: F8, which counts only when nothing is missing."""
         self.operator.draw()  # watches for a change in this very instant
-        self.ritual, send = approval.pressed(self.ritual, self.operator.now_us())
+        local = self.operator.scene().local
+        self.ritual, send = approval.pressed(self.ritual, local.now_us, local.old)
         if self.ritual.notice:
             self.operator.answer(Answer(AnswerTone.REFUSED, self.ritual.notice))
         if send:

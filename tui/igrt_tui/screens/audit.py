@@ -44,6 +44,7 @@ class AuditScreen(OperatorScreen):
         self._entries: list[RecordEntry] = []
         self._verdict: tuple[str, bool | None] = ("not checked in this session", None)
         self._loading = False
+        self._loaded_at = -1
         self._follow = True
 
     def body(self) -> ComposeResult:
@@ -57,8 +58,7 @@ class AuditScreen(OperatorScreen):
     def draw_body(self, scene: Scene) -> None:
         """Draw the entries and fetch those that are new."""
         total = scene.status.record_entries if scene.status else 0
-        newest = self._entries[-1].sequence + 1 if self._entries else 0
-        if newest < total and not self._loading and not scene.local.old:
+        if total != self._loaded_at and not self._loading and not scene.local.gone:
             self._loading = True
             self.operator.spawn(self._load(total), "record")
         panel = self.panel("audit")
@@ -76,9 +76,13 @@ class AuditScreen(OperatorScreen):
 
     async def _load(self, total: int) -> None:
         try:
-            after = self._entries[-1].sequence if self._entries else max(-1, total - PAGE - 1)
+            after = self._entries[-1].sequence if self._entries else max(0, total - PAGE)
             fresh = await self.operator.supervisor.record(after=after, limit=PAGE)
             self._entries = (self._entries + fresh)[-LOADED_MAX:]
+            self._loaded_at = total if len(fresh) < PAGE else -1
+        except Exception:
+            self._loaded_at = total  # asked again when the record grows, not twenty times a second
+            raise
         finally:
             self._loading = False
 

@@ -43,7 +43,8 @@ class ConsoleScreen(OperatorScreen):
         self.panel("session").show(console.session_panel(scene, left))
         self.panel("devices").show(console.devices_panel(scene, right))
         self.panel("links").show(console.links_panel(scene, right))
-        self.panel("interlocks").show(console.interlocks_panel(scene, right))
+        interlocks = self.panel("interlocks")
+        interlocks.show(console.interlocks_panel(scene, right, max(3, interlocks.size.height)))
         alarms = self.panel("alarms")
         alarms.show(console.alarms_panel(scene, right, max(3, alarms.size.height)))
 

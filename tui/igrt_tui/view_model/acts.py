@@ -59,6 +59,8 @@ ACTS: tuple[Act, ...] = (
         ),
         "X-RAYS: the panel arm moves out and two exposures are made. The room is empty and the door is closed.",
     ),
+    Act("F3", "look", "Look at the images and the match", (S.IMAGED, S.REGISTERED)),
+    Act("F4", "read", "Read the shift in numbers", (S.REGISTERED,)),
     Act("g", "register", "Register the images", (S.IMAGED, S.REGISTERED, S.ARRIVED)),
     Act(
         "t",
@@ -137,7 +139,7 @@ def why_not(act: Act, scene: Scene) -> str:
     """Return why an act cannot be asked for now, or an empty string."""
     if scene.local.user is None:
         return "nobody is signed in"
-    if scene.status is None or scene.local.old:
+    if scene.status is None or scene.local.gone:
         return "the values on this screen are old: wait for the supervisor"
     if scene.status.activity is not None:
         return f"'{scene.status.activity.name}' is running; wait for it or press Esc to HOLD"

@@ -1,6 +1,6 @@
 """The first screen of a session: state, what can be done, links, interlocks, alarms, the shift in one line."""
 
-from igrt_hw.models.status import LinkStatus, SupervisorStatus
+from igrt_hw.models.status import LinkStatus, LoopState, SupervisorStatus
 from igrt_tui.view_model.acts import offered
 from igrt_tui.view_model.header import PRIORITY_MARK, PRIORITY_TONE, ordered_alarms
 from igrt_tui.view_model.local import Scene
@@ -39,7 +39,7 @@ def next_panel(scene: Scene, width: int) -> Lines:
         return tuple(lines)
     lines += paragraph(status.needed_next, width, Tone.STRONG)
     if status.reason:
-        lines += paragraph(f"Because: {status.reason}", width)
+        lines += paragraph(f"last: {status.reason}", width, Tone.DIM)
     lines.append(line(""))
     acts = offered(status)
     for act in acts:
@@ -88,8 +88,8 @@ def _link_row(link: LinkStatus, old: bool) -> tuple[Span | str, ...]:
     )
 
 
-def interlocks_panel(scene: Scene, width: int) -> Lines:
-    """Report by exception: open interlocks in full, the closed ones as names only."""
+def interlocks_panel(scene: Scene, width: int, room: int) -> Lines:
+    """Report by exception: open interlocks in full, the closed ones by name if `room` lines allow, else counted."""
     status = scene.status
     if status is None:
         return (rule("Interlocks", width), line(dim("unknown")))
@@ -102,7 +102,9 @@ def interlocks_panel(scene: Scene, width: int) -> Lines:
             Tone.MEDIUM, f"{interlock.name}: {interlock.detail or interlock.sentence}", width
         )
     if closed:
-        lines += paragraph("✓ " + ", ".join(closed), width, Tone.DIM)
+        names = paragraph("✓ " + ", ".join(closed), width, Tone.DIM)
+        fits = len(lines) + len(names) <= room
+        lines += names if fits else paragraph(f"✓ {len(closed)} others hold", width, Tone.DIM)
     return tuple(lines)
 
 
@@ -202,7 +204,8 @@ def shift_panel(scene: Scene, width: int) -> Lines:
         return (head, line(dim("none")))
     content = status.proposal.content
     shift = content.registration.correction
-    expires = scene.expires_in_s()
+    waits = status.state in (LoopState.CHECKED, LoopState.APPROVED)
+    expires = scene.expires_in_s() if waits else None
     return (
         head,
         line(
@@ -216,13 +219,15 @@ def shift_panel(scene: Scene, width: int) -> Lines:
         line(
             dim("clearance "),
             unsigned(content.clearance.minimum_mm, "mm"),
-            dim("  expires in "),
-            countdown(expires) if expires is not None else "unknown",
+            *((dim("  expires in "), countdown(expires)) if expires is not None else ()),
         ),
         line(
-            dim("approvals "),
-            f"{len(status.approvals)} of {content.approvals_needed}",
-            dim("   digest "),
+            *(
+                (dim("approvals "), f"{len(status.approvals)} of {content.approvals_needed}   ")
+                if waits
+                else ()
+            ),
+            dim("digest "),
             status.proposal.digest[:12],
         ),
     )
@@ -231,7 +236,7 @@ def shift_panel(scene: Scene, width: int) -> Lines:
 def session_panel(scene: Scene, width: int) -> Lines:
     """Show who works here, in which mode, and how far the record has grown."""
     status, user = scene.status, scene.local.user
-    name = f"{user.display_name} ({user.role})" if user else "nobody"
+    name = user.named if user else "nobody"
     head = rule("Session", width)
     if status is None:
         return (head, line(dim("user        "), name))

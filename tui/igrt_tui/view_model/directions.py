@@ -19,7 +19,9 @@ class Direction:
     patient: str
 
 
-def shift_direction(axis: str, value: float, position: str, couch_rotation_deg: float) -> Direction:
+def shift_direction(
+    axis: str, value: float, position: str, couch_rotation_deg: float | None
+) -> Direction:
     """Say where one component of a correction (mm or degrees, fixed frame) moves the patient.
 
     `value` is rounded as it is shown, so that a number shown as zero has no direction.
@@ -30,6 +32,8 @@ def shift_direction(axis: str, value: float, position: str, couch_rotation_deg: 
         return Direction("no motion", "")
     if position not in PATIENT_POSITIONS:
         return Direction(_short(room), f"side unknown: position {position}")
+    if couch_rotation_deg is None:
+        return Direction(_short(room), "side not named: this couch has no turntable")
     if abs(couch_rotation_deg) > TURNED_DEG:
         return Direction(_short(room), f"side not named: couch at {couch_rotation_deg:+.0f} deg")
     return Direction(_short(room), _short(patient_direction(axis, value, position)))

@@ -149,6 +149,9 @@ def state_line(scene: Scene) -> Line:
         job = status.activity
         percent = f" {job.fraction * 100:.0f} %" if job.fraction is not None else ""
         return line(head, dim("   now: "), f"{job.name}{percent}  {job.detail}")
+    room = scene.local.width - 2
+    if len(head.text) + len("   next: ") + len(status.needed_next) > room:
+        head = Span(status.state.value, tone)
     return line(head, dim("   next: "), status.needed_next)
 
 
@@ -161,6 +164,14 @@ def state_tone(state: LoopState) -> Tone:
     return Tone.STRONG
 
 
+SHOWN_US = {  # what was done long ago must not be taken for what was done just now
+    AnswerTone.ACCEPTED: 10_000_000,
+    AnswerTone.NOTE: 10_000_000,
+    AnswerTone.REFUSED: 60_000_000,
+    AnswerTone.WORKING: 60_000_000,
+}
+
+
 def answer_line(answer: Answer | None, local: Local) -> Line:
     """Show what was last answered; a terminal that is too small says so first."""
     if local.too_small:
@@ -171,7 +182,7 @@ def answer_line(answer: Answer | None, local: Local) -> Line:
                 "nothing can be approved: enlarge it",
             )
         )
-    if answer is None:
+    if answer is None or local.now_us - local.answered_us > SHOWN_US[answer.tone]:
         return line("")
     tones = {
         AnswerTone.ACCEPTED: Tone.OK,

@@ -6,6 +6,9 @@ from enum import StrEnum
 from igrt_hw.models.status import SupervisorStatus
 
 OLD_AFTER_MS = 200.0  # with a redraw every 50 ms, a lost service is on the screen within 250 ms
+GONE_AFTER_MS = (
+    1000.0  # one late status is no reason to throw a careful reading away; a second without any is
+)
 WIDTH_MIN = 100
 HEIGHT_MIN = 30
 
@@ -34,6 +37,15 @@ class User:
     username: str
     display_name: str
     role: str
+
+    @property
+    def named(self) -> str:
+        """Return name and role, the role once."""
+        return (
+            self.display_name
+            if self.role in self.display_name
+            else f"{self.display_name} ({self.role})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,7 @@ class Local:
     announced_simulator: bool | None = None
     user: User | None = None
     answer: Answer | None = None
+    answered_us: int = 0
     hold: HoldReport | None = None
     pendant: PendantReport = field(default_factory=PendantReport)
 
@@ -80,6 +93,12 @@ class Local:
         """Whether what is on the screen must not be taken for the present."""
         age_ms = self.status_age_ms
         return age_ms is None or not 0 <= age_ms <= OLD_AFTER_MS
+
+    @property
+    def gone(self) -> bool:
+        """Whether the supervisor has been silent for so long that what was begun on its word must end."""
+        age_ms = self.status_age_ms
+        return age_ms is None or not 0 <= age_ms <= GONE_AFTER_MS
 
     @property
     def too_small(self) -> bool:

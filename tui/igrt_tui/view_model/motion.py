@@ -178,8 +178,8 @@ def pendant_panel(scene: Scene, width: int) -> Lines:
         rule("SIMULATED pendant (demo only)", width),
         line(key(" space "), " keep pressed to hold the enable   ", state),
         *paragraph(
-            "A real pendant is in your hand, not on this screen. A terminal cannot see a key go up: "
-            "the simulated hand lets go 0.7 s after the last repeat, at once on any other key.",
+            "A real pendant is in your hand, not on this screen. Here any other key lets go at once; "
+            "a key let up is noticed only 0.7 s after its last repeat.",
             width,
             Tone.DIM,
         ),
@@ -195,25 +195,26 @@ def verification_panel(scene: Scene, width: int) -> Lines:
     verification = scene.status.verification if scene.status else None
     if verification is None:
         return (head, line(dim("not verified")))
-    tone = Tone.OK if verification.passed else Tone.HIGH
+    if verification.passed:
+        words = marked_paragraph(Tone.OK, "VERIFIED", width)
+    elif verification.image_residual is None:
+        words = marked_paragraph(Tone.INFO, f"not yet: {verification.reason}", width)
+    else:
+        words = marked_paragraph(Tone.HIGH, f"NOT VERIFIED: {verification.reason}", width)
     image = (
-        f"images {unsigned(verification.image_residual_mm, 'mm')}, "
-        f"{unsigned(verification.image_residual_deg or 0.0, 'deg')}"
+        f"images {unsigned(verification.image_residual_mm, 'mm')} "
+        f"{unsigned(verification.image_residual_deg or 0.0, 'deg')}, "
         if verification.image_residual_mm is not None
-        else "no verification images"
+        else ""
     )
     return (
         head,
-        *marked_paragraph(
-            tone,
-            "VERIFIED" if verification.passed else f"NOT VERIFIED: {verification.reason}",
-            width,
-        ),
+        *words,
         *paragraph(
-            f"pose {unsigned(verification.pose_error_mm, 'mm')}, {unsigned(verification.pose_error_deg, 'deg')}; "
-            f"channels {unsigned(verification.channel_difference_mm, 'mm')}, "
-            f"{unsigned(verification.channel_difference_deg, 'deg')}; {image}; tolerance "
-            f"{unsigned(verification.tolerance_mm, 'mm')}, {unsigned(verification.tolerance_deg, 'deg')}",
+            f"pose {unsigned(verification.pose_error_mm, 'mm')} {unsigned(verification.pose_error_deg, 'deg')}, "
+            f"channels {unsigned(verification.channel_difference_mm, 'mm')} "
+            f"{unsigned(verification.channel_difference_deg, 'deg')}, {image}tolerance "
+            f"{unsigned(verification.tolerance_mm, 'mm')} {unsigned(verification.tolerance_deg, 'deg')}",
             width,
         ),
     )

@@ -38,24 +38,37 @@ SHIFT_AXES = (
     ("roll", "deg"),
 )
 EXPIRES_SOON_S = 60.0
-NO_PROPOSAL = "There is no proposed shift. It is made from registered images."
+NO_SHIFT = "There is no shift. It is found by registering the images."
 
 
-def couch_rotation_deg(content: ProposalContent) -> float:
-    """Return where the turntable stood at imaging; 0 for a couch without one."""
-    for name, value in zip(content.axis_names, content.start_axes, strict=True):
-        if name.startswith("rotation"):
-            return value
-    return 0.0
+def couch_rotation_deg(status: SupervisorStatus) -> float | None:
+    """Return how far the couch is turned: at imaging if there is a proposal, else now.
+
+    None for a couch whose axes do not say so, such as an arm.
+    """
+    if status.proposal is not None:
+        content = status.proposal.content
+        names, values = content.axis_names, content.start_axes
+    elif status.couch is not None:
+        names, values = status.couch.axis_names, status.couch.primary
+    else:
+        return None
+    turns = [value for name, value in zip(names, values, strict=True) if "rotation" in name]
+    return sum(turns) if turns else None
 
 
 def shift_panel(scene: Scene, width: int) -> Lines:
     """Show the shift of the patient at the isocentre, in the room's frame, with directions in words."""
     head = rule("Shift of the patient at the isocentre (room frame)", width)
-    proposal = scene.status.proposal if scene.status else None
-    if proposal is None:
-        return (head, *paragraph(NO_PROPOSAL, width, Tone.DIM))
-    registration = proposal.content.registration
+    status = scene.status
+    if status is None or status.registration is None:
+        return (head, *paragraph(NO_SHIFT, width, Tone.DIM))
+    proposal = status.proposal
+    registration = proposal.content.registration if proposal else status.registration
+    position: str = status.plan.patient_position if status.plan else "unknown"
+    if proposal is not None:
+        position = proposal.content.patient_position
+    rotation_deg = couch_rotation_deg(status)
     sigma = (*registration.sigma_mm, *registration.sigma_deg)
     columns = (
         Column("axis", 12),
@@ -67,10 +80,7 @@ def shift_panel(scene: Scene, width: int) -> Lines:
     rows = []
     for index, (axis, unit) in enumerate(SHIFT_AXES):
         value = float(getattr(registration.correction, f"{axis}_{unit}"))
-        shown = float(signed_number(value))
-        direction = shift_direction(
-            axis, shown, proposal.content.patient_position, couch_rotation_deg(proposal.content)
-        )
+        direction = shift_direction(axis, float(signed_number(value)), position, rotation_deg)
         rows.append(
             (
                 axis,
@@ -91,7 +101,7 @@ def axes_panel(scene: Scene, width: int, asked: str = "") -> Lines:
     head = rule("Couch axes (what the couch will do)", width)
     status = scene.status
     if status is None or status.proposal is None:
-        return (head, line(dim("none")))
+        return (head, line(dim("none: a proposal computes them from the shift (F2, then m)")))
     content = status.proposal.content
     now = status.couch.primary if status.couch else content.start_axes
     columns = (

@@ -1,35 +1,41 @@
 """A panel of toned lines: redrawn only when they change, never silently cut."""
 
-from typing import ClassVar, Self
+from functools import cache
+from typing import Self
 
 from textual.app import RenderResult
+from textual.color import Color
 from textual.content import Content
 from textual.geometry import Size
 from textual.style import Style
 from textual.widget import Widget
 
+from igrt_tui.themes import variables_of
 from igrt_tui.view_model.text import Line, Lines, Span, Tone
 
 EMPTY: Lines = ()
+
+# tone: text colour, ground colour (names of theme variables), manner
+LOOKS: dict[Tone, tuple[str, str, str]] = {
+    Tone.NORMAL: ("", "", ""),
+    Tone.DIM: ("igrt-dim", "", ""),
+    Tone.STRONG: ("igrt-strong", "", "bold"),
+    Tone.TITLE: ("igrt-dim", "", "bold"),
+    Tone.KEY: ("igrt-strong", "igrt-key", "bold"),
+    Tone.OK: ("igrt-ok", "", ""),
+    Tone.INFO: ("igrt-info", "", ""),
+    Tone.LOW: ("igrt-low", "", "bold"),
+    Tone.MEDIUM: ("igrt-medium", "", "bold"),
+    Tone.HIGH: ("igrt-high-text", "igrt-high", "bold"),
+    Tone.OLD: ("igrt-dim", "", "italic strike"),
+}
 
 
 class Panel(Widget):
     """Draws lines of the view model. Lines beyond its height are announced in its last line."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"tone--{tone.value}" for tone in Tone}
     DEFAULT_CSS = """
     Panel { width: 1fr; height: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
-    Panel .tone--normal { color: $foreground; }
-    Panel .tone--dim { color: $igrt-dim; }
-    Panel .tone--strong { color: $igrt-strong; text-style: bold; }
-    Panel .tone--title { color: $igrt-dim; text-style: bold; }
-    Panel .tone--key { color: $igrt-strong; background: $igrt-key; text-style: bold; }
-    Panel .tone--ok { color: $igrt-ok; }
-    Panel .tone--info { color: $igrt-info; }
-    Panel .tone--low { color: $igrt-low; text-style: bold; }
-    Panel .tone--medium { color: $igrt-medium; text-style: bold; }
-    Panel .tone--high { color: $igrt-high-text; background: $igrt-high; text-style: bold; }
-    Panel .tone--old { color: $igrt-dim; text-style: italic strike; }
     """
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
@@ -71,8 +77,28 @@ class Panel(Widget):
             hidden = len(shown) - height + 1
             words = f"▼ {hidden} more lines: enlarge the terminal"
             shown = (*shown[: height - 1], (_warning(words),))
-        styles = {tone: self.get_visual_style(f"tone--{tone.value}") for tone in Tone}
+        styles = tone_styles(self.app.theme)
         return Content("\n").join([_content(of_line, styles) for of_line in shown])
+
+
+@cache
+def tone_styles(theme: str) -> dict[Tone, Style]:
+    """Return how each tone looks in a theme.
+
+    Made once for all panels: as component classes they were matched against the stylesheet for every panel of every
+    screen, and that took longer than everything else together.
+    """
+    variables = variables_of(theme)
+    styles: dict[Tone, Style] = {}
+    for tone, (text, ground, manner) in LOOKS.items():
+        styles[tone] = Style(
+            foreground=Color.parse(variables[text]) if text else None,
+            background=Color.parse(variables[ground]) if ground else None,
+            bold=True if "bold" in manner else None,
+            italic=True if "italic" in manner else None,
+            strike=True if "strike" in manner else None,
+        )
+    return styles
 
 
 def _warning(words: str) -> Span:
