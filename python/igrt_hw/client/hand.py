@@ -10,6 +10,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -97,26 +98,32 @@ class SimulatedHand:
 
     async def close(self) -> None:
         """Close the socket. The simulator keeps the switch until its `for_ms` has run out."""
-        writer, self._reader, self._writer = self._writer, None, None
+        writer = self._writer
+        self._drop()
         if writer is not None:
-            writer.close()
-            try:
+            with suppress(OSError):
                 await writer.wait_closed()
-            except OSError:
-                pass
+
+    def _drop(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._reader, self._writer = None, None
 
     async def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         """Any operation of `docs/simulator_control.md`; raises a `SimulatorError`."""
         async with self._lock:
             try:
                 return await asyncio.wait_for(self._exchange(op, fields), ANSWER_TIMEOUT_S)
+            except asyncio.CancelledError:
+                self._drop()  # half an exchange: the next question must not read this one's answer
+                raise
             except TimeoutError as error:
-                await self.close()
+                self._drop()
                 raise SimulatorUnreachableError(
                     f"the simulator did not answer on {self._path} in {ANSWER_TIMEOUT_S:.0f} s"
                 ) from error
             except OSError as error:
-                await self.close()
+                self._drop()
                 raise SimulatorUnreachableError(
                     f"nobody listens on {self._path} ({error})"
                 ) from error

@@ -103,6 +103,7 @@ class ScriptedOperator:
         narrator: Narrator,
         *,
         seed: int,
+        terminal_id: str | None = "script",
         release_on_the_way: bool = True,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -110,6 +111,7 @@ class ScriptedOperator:
         self._hand = hand
         self._narrator = narrator
         self._seed = seed
+        self._terminal_id = terminal_id
         self._release_on_the_way = release_on_the_way
         self._seconds = seconds
         self._latest: StreamUpdate | None = None
@@ -121,12 +123,9 @@ class ScriptedOperator:
     async def run(self) -> ScriptReport:
         """Go the whole way; raises `ScriptError` or `ClientError` where it ends early."""
         before = TrueResidual.of(await self._hand.truth())
-        async with self._at_the_terminal():
-            await self._open_patient()
-            await self._image_and_register()
-            proposal = await self._propose()
-            await self._approve(proposal)
-            await self._move(proposal)
+        async with self.at_the_terminal():
+            await self.as_far_as_armed()
+            await self._move()
             verified = await self._verify()
             ready = await self._release_beam() if verified.state is LoopState.VERIFIED else verified
             after = TrueResidual.of(await self._hand.truth())
@@ -150,8 +149,19 @@ class ScriptedOperator:
             seconds=self._seconds() - self._began,
         )
 
+    async def as_far_as_armed(self) -> Proposal:
+        """From an empty room to a couch that waits for the enable."""
+        await self._open_patient()
+        await self._image_and_register()
+        proposal = await self._propose()
+        await self._approve(proposal)
+        await self._demand(commands.Arm(digest=proposal.digest))
+        status = await self.until(lambda s: s.state is LoopState.ARMED, "the couch to be armed")
+        self._done("Armed: digests equal, waiting for the enable", [status.reason])
+        return proposal
+
     @asynccontextmanager
-    async def _at_the_terminal(self) -> AsyncIterator[None]:
+    async def at_the_terminal(self) -> AsyncIterator[None]:
         """Watch the status and keep the terminal's lease, as the terminal app does."""
         watching = asyncio.create_task(self._watch(), name="scripted terminal")
         try:
@@ -162,13 +172,13 @@ class ScriptedOperator:
                 await watching
 
     async def _watch(self) -> None:
-        async with aclosing(self._client.stream("script")) as updates:
+        async with aclosing(self._client.stream(self._terminal_id)) as updates:
             async for update in updates:
                 async with self._news:
                     self._latest = update
                     self._news.notify_all()
 
-    async def _until(
+    async def until(
         self,
         wanted: Callable[[SupervisorStatus], bool],
         what: str,
@@ -216,10 +226,10 @@ class ScriptedOperator:
         if not plans:
             raise ScriptError("the service has read no plan")
         plan = plans[0]
-        await self._until(_devices_are_there, "couch, imager and pendant")
+        await self.until(_devices_are_there, "couch, imager and pendant")
         self._done("Devices connected", [])
         await self._demand(_identity_of(plan))
-        await self._until(lambda s: s.state is LoopState.PATIENT_BOUND, "the patient to be bound")
+        await self.until(lambda s: s.state is LoopState.PATIENT_BOUND, "the patient to be bound")
         self._done(
             "Patient and plan bound",
             [
@@ -228,12 +238,12 @@ class ScriptedOperator:
             ],
         )
         await self._demand(commands.ConfirmSetup())
-        status = await self._until(lambda s: s.state is LoopState.SETUP, "the setup")
+        status = await self.until(lambda s: s.state is LoopState.SETUP, "the setup")
         self._done("Setup confirmed", _couch_lines(status))
 
     async def _image_and_register(self) -> None:
         await self._demand(commands.AcquireImages())
-        status = await self._until(lambda s: s.state is LoopState.IMAGED, "the kV pair")
+        status = await self.until(lambda s: s.state is LoopState.IMAGED, "the kV pair")
         self._done(
             "kV pair acquired",
             [
@@ -243,7 +253,7 @@ class ScriptedOperator:
             ],
         )
         await self._demand(commands.RegisterImages())
-        status = await self._until(lambda s: s.state is LoopState.REGISTERED, "the registration")
+        status = await self.until(lambda s: s.state is LoopState.REGISTERED, "the registration")
         summary = status.registration
         if summary is None:
             raise ScriptError("the loop says REGISTERED and shows no registration")
@@ -260,7 +270,7 @@ class ScriptedOperator:
 
     async def _propose(self) -> Proposal:
         await self._demand(commands.Propose())
-        status = await self._until(
+        status = await self.until(
             lambda s: s.state is LoopState.CHECKED, "the proposal to be checked"
         )
         proposal = status.proposal
@@ -295,7 +305,7 @@ class ScriptedOperator:
                 fact=fact,
             )
         )
-        await self._until(lambda s: s.state is LoopState.APPROVED, "the approval")
+        await self.until(lambda s: s.state is LoopState.APPROVED, "the approval")
         self._done(
             "Approved",
             [
@@ -303,15 +313,12 @@ class ScriptedOperator:
             ],
         )
 
-    async def _move(self, proposal: Proposal) -> None:
-        await self._demand(commands.Arm(digest=proposal.digest))
-        status = await self._until(lambda s: s.state is LoopState.ARMED, "the couch to be armed")
-        self._done("Armed: digests equal, waiting for the enable", [status.reason])
-        holding = asyncio.create_task(self._hold(), name="scripted hand")
+    async def _move(self) -> None:
+        holding = asyncio.create_task(self.hold(), name="scripted hand")
         try:
             if self._release_on_the_way:
                 holding = await self._let_go_once(holding)
-            status = await self._until(
+            status = await self.until(
                 lambda s: s.state in (LoopState.ARRIVED, LoopState.VERIFIED), "the arrival"
             )
         finally:
@@ -322,7 +329,7 @@ class ScriptedOperator:
         self._done("Arrived", _couch_lines(status))
 
     async def _let_go_once(self, holding: asyncio.Task[None]) -> asyncio.Task[None]:
-        await self._until(
+        await self.until(
             lambda s: (
                 s.state in (LoopState.ARRIVED, LoopState.VERIFIED)
                 or (
@@ -337,26 +344,27 @@ class ScriptedOperator:
         with suppress(asyncio.CancelledError):
             await holding
         await self._hand.enable("released")
-        status = await self._until(
+        status = await self.until(
             lambda s: s.state in (LoopState.HELD, LoopState.ARRIVED, LoopState.VERIFIED),
             "the couch to hold",
         )
         await asyncio.sleep(RELEASED_FOR_S)
         done = status.couch.path_fraction if status.couch else 0.0
         self._done("Enable released on the way: the couch holds", [f"{done:.0%} of the path done"])
-        return asyncio.create_task(self._hold(), name="scripted hand")
+        return asyncio.create_task(self.hold(), name="scripted hand")
 
-    async def _hold(self) -> None:
+    async def hold(self) -> None:
+        """Hold the enable until cancelled."""
         while True:
             await self._hand.enable("enabled", ENABLE_FOR_MS)
             await asyncio.sleep(ENABLE_RENEW_S)
 
     async def _verify(self) -> SupervisorStatus:
         await self._demand(commands.AcquireImages())
-        await self._until(lambda s: bool(s.images) and s.activity is None, "the verification pair")
+        await self.until(lambda s: bool(s.images) and s.activity is None, "the verification pair")
         self._done("Verification pair acquired", [])
         await self._demand(commands.RegisterImages())
-        status = await self._until(
+        status = await self.until(
             lambda s: s.verification is not None and s.verification.image_residual is not None,
             "the verification",
         )
@@ -379,7 +387,7 @@ class ScriptedOperator:
 
     async def _release_beam(self) -> SupervisorStatus:
         await self._demand(commands.ReleaseBeam())
-        status = await self._until(lambda s: s.state is LoopState.BEAM_READY, "beam ready")
+        status = await self.until(lambda s: s.state is LoopState.BEAM_READY, "beam ready")
         self._done("Beam ready: the hold is released", [])
         return status
 

@@ -176,8 +176,9 @@ class Service:
             self._ticker.cancel()
             with suppress(asyncio.CancelledError):
                 await self._ticker
+        self._loop = None  # what the lines say while they close is no news
         self._carry_out_stop("the service is ending")
-        self.note("service", "service", "the service is ending", {})
+        self.note("service", "service", "the service ended", {})
         await asyncio.to_thread(self._close_lines)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
