@@ -201,7 +201,8 @@ impl Room {
             seed: config.seed,
             boots: 0,
             now_us: 0,
-            next_cycle_us: 0,
+            // The first cycle comes with the first advance of time, never with none: a replay depends on it.
+            next_cycle_us: CYCLE_US,
             couch: Some(couch),
             imager: Some(Box::new(Imager::new(config.seed, 0))),
             pendant: Some(Box::new(Pendant::new(config.seed, 0))),

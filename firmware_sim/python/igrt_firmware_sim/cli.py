@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
-from igrt_firmware_sim import world
+from igrt_firmware_sim import lockstep, scenario, world
+from igrt_firmware_sim import recording as recording_module
 from igrt_firmware_sim._firmware import SimulatorError, fault_table
+from igrt_firmware_sim.bench import VirtualRoom
 from igrt_firmware_sim.patient import load
 from igrt_firmware_sim.serving import Service
 
@@ -52,8 +54,11 @@ def serve(
     unreferenced: Annotated[
         bool, typer.Option(help="Start without a reference; HOME is needed.")
     ] = False,
+    tcp: Annotated[
+        str | None, typer.Option(help="Serve on TCP ports of this address instead of ptys.")
+    ] = None,
 ) -> None:
-    """Serves couch, imager and pendant on ptys in real time until SIGTERM, Ctrl-C or `quit`."""
+    """Serves couch, imager and pendant in real time until SIGTERM, Ctrl-C or `quit`."""
     room = world.make_room(
         seed=seed,
         patient=load(patient) if patient else None,
@@ -64,7 +69,7 @@ def serve(
         load_kg=load_kg,
         renders=False,
     )
-    with Service(room, run_dir, seed=seed) as service:
+    with Service(room, run_dir, seed=seed, tcp_host=tcp) as service:
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
             service.stopped.set()
@@ -77,6 +82,86 @@ def serve(
         while not service.stopped.wait(0.5):
             pass
     typer.echo("simulator ended", err=True)
+
+
+@app.command("list")
+def list_scenarios() -> None:
+    """Lists the scenarios that come with the simulator: name and title."""
+    for path in sorted(scenario.library().glob("*.toml")):
+        typer.echo(f"{path.stem:36} {scenario.read(path).title}")
+
+
+def _found(name: str) -> Path:
+    path = Path(name)
+    if path.suffix == ".toml":
+        return path
+    found = scenario.library() / f"{name}.toml"
+    if not found.exists():
+        raise SimulatorError(
+            f"no scenario {name!r}; igrt-sim list shows them, or give a .toml file"
+        )
+    return found
+
+
+@app.command()
+def run(
+    names: Annotated[
+        list[str], typer.Argument(help="Names from the library, .toml files, or all.")
+    ],
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the file's.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Folder for recordings.")] = None,
+    quiet: Annotated[bool, typer.Option(help="Verdicts only.")] = False,
+) -> None:
+    """Runs scenarios in virtual time and prints a verdict with evidence; exit code 1 if one fails."""
+    library = sorted(scenario.library().glob("*.toml"))
+    paths = library if names == ["all"] else [_found(name) for name in names]
+    failed = 0
+    for path in paths:
+        if record is not None:
+            record.mkdir(parents=True, exist_ok=True)
+        target = record / f"{path.stem}.jsonl" if record is not None else None
+        verdict = scenario.run(scenario.read(path), seed=seed, record=target)
+        failed += not verdict.passed
+        word = "PASS" if verdict.passed else "FAIL"
+        typer.echo(
+            f"{word}  {path.stem}: {verdict.title}  (seed {verdict.seed}, trace {verdict.trace_hash})"
+        )
+        if not quiet or not verdict.passed:
+            for line in verdict.evidence:
+                typer.echo(f"      {line}")
+    typer.echo(f"{len(paths) - failed} of {len(paths)} passed")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    recording: Annotated[Path, typer.Argument(help="A recording of igrt-sim run --record.")],
+) -> None:
+    """Replays a recording; exit code 1 if the trace hash differs."""
+    recorded, replayed = recording_module.replay(recording)
+    typer.echo(f"recorded {recorded}  replayed {replayed}")
+    if recorded != replayed:
+        raise typer.Exit(1)
+
+
+@app.command("export-mcap")
+def export_mcap(recording: Path, target: Path) -> None:
+    """Exports a recording as MCAP (needs the package mcap)."""
+    typer.echo(f"{recording_module.export_mcap(recording, target)} messages in {target}")
+
+
+@app.command("lockstep")
+def lockstep_command(
+    socket: Annotated[Path, typer.Option(help="Unix socket for the one client.")],
+    patient: Annotated[
+        Path | None, typer.Option(help="Folder with CT, RTSTRUCT and RTPLAN.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="One seed for everything.")] = 1,
+    family: Annotated[str, typer.Option(help="pedestal, hexapod or arm.")] = "pedestal",
+) -> None:
+    """Serves one client that asks for time: the clock stands still in between (see the README)."""
+    lockstep.serve(VirtualRoom(seed=seed, patient=patient, family=family), socket)
 
 
 @app.command()

@@ -6,7 +6,7 @@ Real hosts implement all of `docs/protocol.md`.
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,7 @@ class _Line:
     seq: int = 0
     counter: int = 0
     epoch: int = 0
+    forced_epoch: int | None = None
     opened: bool = False
     rest: bytes = b""
     status: dict[str, Any] = field(default_factory=dict)
@@ -104,6 +105,9 @@ class Host:
         self.leasing = True
         self.plan: tuple[bytes, int] | None = None
         self._lines = {name: _Line(number) for number, name in enumerate(LINES, start=1)}
+        # Called after every millisecond: a bench watches what must always hold.
+        self.watch: Callable[[], None] = lambda: None
+        self.last_octets = b""
         self._next_lease_us = 0
         self._nonce = 0
 
@@ -121,6 +125,15 @@ class Host:
             self.room.advance_us(min(1000, end_us - self.room.now_us))
             for name in LINES:
                 self._collect(name)
+            self.watch()
+
+    def epoch(self, name: str = "couch") -> int:
+        """The STOP epoch that the last message of a line carried."""
+        return self._lines[name].epoch
+
+    def use_epoch(self, name: str, epoch: int | None) -> None:
+        """Sends with this epoch whatever the device says, as a host that missed a STOP; ``None`` ends it."""
+        self._lines[name].forced_epoch = epoch
 
     def lease(self) -> None:
         """Sends one lease on every open line."""
@@ -157,12 +170,13 @@ class Host:
             else (self.room.now_us + round(deadline_ms * 1000)) & 0xFFFFFFFF
         )
         session = 0 if kind == HELLO else line.session
+        epoch = (line.epoch if line.forced_epoch is None else line.forced_epoch) & 0xFFFF
         fields = (
             kind,
             session,
             seq,
             0,
-            line.epoch,
+            epoch,
             flags,
             line.number,
             now_us & 0xFFFFFFFF,
@@ -218,7 +232,8 @@ class Host:
         """
         line = self._lines[name]
         line.seq = line.seq % 65535 + 1
-        self._send(name, kind, line.seq, body, deadline_ms=deadline_ms)
+        self.last_octets = self.frame(name, kind, line.seq, body, deadline_ms=deadline_ms)
+        self.room.write(name, self.last_octets)
         answer = self._await(name, line.seq, within_ms)
         if answer.kind == REFUSED:
             raise RefusedError(answer.body[0], answer.body[6:].decode())
@@ -265,10 +280,16 @@ class Host:
             "couch", EXECUTE, digest + struct.pack("<I", nonce) + bytes(16), deadline_ms=deadline_ms
         )
 
+    def upload_relative(self, points: Sequence[Sequence[float]], **options: int) -> None:
+        """Uploads a plan through points given in millimetres and degrees from where the couch stands."""
+        here = [v / s for v, s in zip(self.status()["primary"], SCALES, strict=True)]
+        self.upload(
+            [[at + step for at, step in zip(here, by, strict=True)] for by in points], **options
+        )
+
     def move_by(self, by: Sequence[float]) -> None:
         """Uploads and executes a straight move by millimetres and degrees from where the couch stands."""
-        here = [v / s for v, s in zip(self.status()["primary"], SCALES, strict=True)]
-        self.upload([[at + step for at, step in zip(here, by, strict=True)]])
+        self.upload_relative([by])
         self.execute()
 
     def jog(self, axis: int, speed: float) -> None:
@@ -321,9 +342,13 @@ class Host:
             raise SimulatorError(f"frame {frame} came over the line with another digest")
         return np.frombuffer(octets, dtype="<u2").reshape(rows, cols)
 
+    def arms(self, out: bool) -> None:
+        """Sends both arms out or home, and does not wait."""
+        self.command("imager", ARMS, bytes([out, out]))
+
     def park_arms(self) -> None:
         """Parks both arms and waits for it."""
-        self.command("imager", ARMS, bytes([0, 0]))
+        self.arms(False)
         self.wait("imager", lambda status: bool(status["flags"] & 1), within_ms=5000)
 
     def wait(self, name: str, condition: Any, *, within_ms: float) -> dict[str, Any]:

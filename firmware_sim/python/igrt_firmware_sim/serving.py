@@ -1,9 +1,10 @@
-"""The room on ptys in real time, with its control socket beside."""
+"""The room on ptys or TCP ports in real time, with its control socket beside."""
 
 import contextlib
 import json
 import os
 import pty
+import socket
 import socketserver
 import threading
 import tty
@@ -35,6 +36,36 @@ class _PseudoTerminal:
                 os.close(descriptor)
 
 
+class _TcpPort:
+    """A line on a TCP port, for `socket://` of pyserial. A new client takes the line over from the one before."""
+
+    def __init__(self, line: str, host: str, pacer: Pacer) -> None:
+        try:
+            self._listener = socket.create_server((host, 0))
+        except OSError as error:
+            raise SimulatorError(f"cannot listen on {host}: {error}") from error
+        name, port = self._listener.getsockname()[:2]
+        self.path = f"socket://{name}:{port}"
+        self._line, self._pacer = line, pacer
+        threading.Thread(target=self._accept, name=f"igrt-sim-tcp-{line}", daemon=True).start()
+
+    def _accept(self) -> None:
+        # Closing the listener ends the wait with an error, and the thread with it.
+        with contextlib.suppress(OSError):
+            while True:
+                client, _address = self._listener.accept()
+                with client:
+                    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    client.setblocking(False)
+                    # The pump keeps a duplicate of its own.
+                    self._pacer.attach(self._line, client.fileno())
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
 class _ControlServer(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     block_on_close = False
@@ -54,6 +85,18 @@ class _ControlHandler(socketserver.StreamRequestHandler):
                 self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 
+def _refuse_if_served(path: Path) -> None:
+    """Two simulators in one folder would hide each other; a socket that nobody answers is a leftover."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return
+    raise SimulatorError(
+        f"{path} is served by another simulator; end it or choose another --run-dir"
+    )
+
+
 class Service:
     """A served room: three ptys, a control socket, `endpoints.json` in ``run_dir``.
 
@@ -63,23 +106,27 @@ class Service:
         SimulatorError: ``run_dir`` cannot hold the socket.
     """
 
-    def __init__(self, room: Room, run_dir: Path, *, seed: int) -> None:
+    def __init__(
+        self, room: Room, run_dir: Path, *, seed: int, tcp_host: str | None = None
+    ) -> None:
         self.room = room
         self.run_dir = run_dir.absolute()
         self.stopped = threading.Event()
         self._seed = seed
         self._pacer = Pacer(room)
-        self._ptys: dict[str, _PseudoTerminal] = {}
+        self._tcp_host = tcp_host
+        self._ports: dict[str, _PseudoTerminal | _TcpPort] = {}
         self._server: _ControlServer | None = None
+        self._owns_files = False
 
     @property
     def endpoints(self) -> dict[str, Any]:
         """What `endpoints.json` says."""
-        lines = {name: terminal.path for name, terminal in self._ptys.items()}
-        socket = str(self.run_dir / "control.sock")
+        lines = {name: terminal.path for name, terminal in self._ports.items()}
+        control_path = str(self.run_dir / "control.sock")
         return {
             **lines,
-            "control": socket,
+            "control": control_path,
             "pid": os.getpid(),
             "seed": self._seed,
             "simulator": True,
@@ -108,10 +155,15 @@ class Service:
             raise SimulatorError(
                 f"{path} is longer than {SOCKET_PATH_MAX} octets; choose a shorter --run-dir"
             )
+        _refuse_if_served(path)
+        self._owns_files = True
         path.unlink(missing_ok=True)
         for name in LINES:
-            self._ptys[name] = _PseudoTerminal()
-            self._pacer.attach(name, self._ptys[name].master)
+            if self._tcp_host is not None:
+                self._ports[name] = _TcpPort(name, self._tcp_host, self._pacer)
+                continue
+            terminal = self._ports[name] = _PseudoTerminal()
+            self._pacer.attach(name, terminal.master)
         self._server = _ControlServer(path, self)
         threading.Thread(
             target=self._server.serve_forever, name="igrt-sim-control", daemon=True
@@ -119,6 +171,10 @@ class Service:
         partial = self.run_dir / "endpoints.json.partial"
         partial.write_text(json.dumps(self.endpoints) + "\n", encoding="utf-8")
         partial.replace(self.run_dir / "endpoints.json")
+
+    def perform(self, op: str, **fields: Any) -> dict[str, Any]:
+        """Any operation of the control socket, from inside the process."""
+        return control.perform(self.room, op, fields)
 
     def answer(self, line: bytes) -> dict[str, Any]:
         """Answers one request line of the control socket."""
@@ -152,8 +208,9 @@ class Service:
             self._server.server_close()
             self._server = None
         self._pacer.close()
-        for terminal in self._ptys.values():
-            terminal.close()
-        self._ptys.clear()
-        for name in ("endpoints.json", "control.sock"):
-            (self.run_dir / name).unlink(missing_ok=True)
+        for port in self._ports.values():
+            port.close()
+        self._ports.clear()
+        if self._owns_files:
+            for name in ("endpoints.json", "control.sock"):
+                (self.run_dir / name).unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from typing import Literal, TypedDict
 
 LineName = Literal["couch", "imager", "pendant"]
-Six = tuple[float, float, float, float, float, float]
 
 
 class LineCounters(TypedDict):
