@@ -830,6 +830,26 @@ def test_status_is_complete_in_every_state() -> None:
         )
 
 
+def test_needed_next_follows_what_is_open() -> None:
+    room = Room().to("ARRIVED")
+    room.ask(commands.AcquireImages())
+    assert status(room.supervisor, room.now_us).needed_next == "Register the verification images."
+    room.hold_answers = True
+    room.ask(commands.RegisterImages())
+    assert status(room.supervisor, room.now_us).needed_next.startswith("Wait: registration")
+    room = Room()
+    room.correction = Correction(9.0, -8.0, 6.0, 0.5, 0.0, 0.0)
+    room.to("CHECKED")
+    room.approve("anna")
+    assert "another person" in status(room.supervisor, room.now_us).needed_next
+
+
+@pytest.mark.parametrize("mode", ["service", "daily QA"])
+def test_modes_that_are_not_there_are_refused(mode: str) -> None:
+    with pytest.raises(ValueError, match="not there yet"):
+        SupervisorConfig(machine="m", software_version="v", mode=mode)  # type: ignore[arg-type]
+
+
 def test_supervisor_time_does_not_run_backwards() -> None:
     room = Room().to("CHECKED")
     effects = room.supervisor.tick(room.now_us - 500_000)

@@ -1,4 +1,4 @@
-"""Everything the supervisor knows between two events, in one place. Only `supervisor.py` writes here."""
+"""Everything the supervisor knows between two events, in one place. Only the layers of the supervisor write here."""
 
 from __future__ import annotations
 

@@ -199,6 +199,10 @@ class SupervisorConfig(Frozen):
 
     @model_validator(mode="after")
     def _complete(self) -> SupervisorConfig:
+        if self.mode != "clinical rehearsal":
+            raise ValueError(
+                f"mode {self.mode!r} is not there yet: this version only has the clinical rehearsal, with all rules"
+            )
         names = [rule.site for rule in self.site_rules]
         if "general" not in names:
             raise ValueError(

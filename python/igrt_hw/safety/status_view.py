@@ -9,6 +9,7 @@ from igrt_hw.models.status import (
     CouchView,
     ImagerView,
     LinkStatus,
+    LoopState,
     PendantView,
     SupervisorStatus,
 )
@@ -47,7 +48,7 @@ def status(
         mode=m.config.mode,
         machine=m.config.machine,
         state=m.state,
-        needed_next=NEEDED_NEXT[m.state],
+        needed_next=needed_next(m),
         reason=m.reason,
         activity=_activity(m, around),
         plan=m.plan,
@@ -73,6 +74,20 @@ def status(
         record_entries=around.record_entries,
         record_head=around.record_head,
     )
+
+
+def needed_next(m: Memory) -> str:
+    """What the operator does next, by state and by what is open within it."""
+    if m.pending:
+        return f"Wait: {next(iter(m.pending.values())).kind} is running. STOP ends it."
+    if m.state is LoopState.ARRIVED and m.stamp is not None and not m.images_problem:
+        return "Register the verification images."
+    if m.state is LoopState.CHECKED and m.approvals and m.proposal is not None:
+        missing = m.proposal.content.approvals_needed - len(m.approvals)
+        return f"{missing} more approval is needed, by another person in another session."
+    if m.state is LoopState.PATIENT_BOUND and m.override is not None:
+        return "A physicist or physician has to agree to the override, or the couch is brought to its planned position."
+    return NEEDED_NEXT[m.state]
 
 
 def _activity(m: Memory, around: Surroundings) -> Activity | None:
