@@ -14,7 +14,19 @@ from typing import Annotated
 import typer
 
 from igrt_hw import __version__
-from igrt_hw.commands import account, audit, bench, demo, doctor, link, operate, serve, terminal
+from igrt_hw.commands import (
+    account,
+    audit,
+    bench,
+    clearance,
+    demo,
+    doctor,
+    link,
+    operate,
+    safety,
+    serve,
+    terminal,
+)
 
 DEBUG_VARIABLE = "IGRT_DEBUG"
 EXIT_FAILED = 1
@@ -48,7 +60,10 @@ def _everywhere(
         os.environ[DEBUG_VARIABLE] = "1"
 
 
-for room in (demo, serve, terminal, operate, audit, account, doctor, link, bench):
+ROOMS = (
+    demo, serve, terminal, operate, audit, account, clearance, link, safety, doctor, bench
+)  # fmt: skip
+for room in ROOMS:
     room.add_to(app)
 
 

@@ -111,6 +111,7 @@ async def in_mid_path(folder: Path, terminal_id: str | None = "script") -> Async
             await client.login(person.username, person.password)
             operator = ScriptedOperator(client, hand, Silent(), seed=11, terminal_id=terminal_id)
             async with operator.at_the_terminal(), terminal_of(client, terminal_id) as process:
+                await operator.until(lambda s: s.terminal_age_ms is not None, "the terminal")
                 await operator.as_far_as_armed()
                 holding = asyncio.create_task(operator.hold())
                 try:

@@ -33,6 +33,10 @@ Answer = TypeVar("Answer")
 CALL_TIMEOUT_S = (
     10.0  # a DRR of full size takes about a second; ten of them mean that nobody is at home
 )
+# A kept connection is given up well before the service does (30 s): a command must not meet a closing door.
+KEPT_CONNECTIONS = httpx.Limits(
+    max_connections=10, max_keepalive_connections=4, keepalive_expiry=5.0
+)
 DEFAULT_URL = "http://127.0.0.1:8421"
 
 
@@ -104,6 +108,7 @@ class Client:
             timeout=CALL_TIMEOUT_S,
             trust_env=False,  # a proxy must not see a token on its way to the loopback
             verify=self._session.verify(),
+            limits=KEPT_CONNECTIONS,
             transport=transport,
         )
 
@@ -237,6 +242,7 @@ class AsyncClient:
             timeout=CALL_TIMEOUT_S,
             trust_env=False,
             verify=self._session.verify(),
+            limits=KEPT_CONNECTIONS,
             transport=transport,
         )
 

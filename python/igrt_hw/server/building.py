@@ -30,7 +30,7 @@ from igrt_hw.records import Finding, RecordStore, RecordStoreError, recovery
 from igrt_hw.safety.machine_couch import MachineCouch
 from igrt_hw.safety.rules import SITE_RULES, SupervisorConfig, demonstration_rules
 from igrt_hw.safety.supervisor import Supervisor
-from igrt_hw.server.clearing import RoomChecker, surface_of
+from igrt_hw.server.clearing import RoomChecker, surface_of_plan
 from igrt_hw.server.errors import JobError, StartRefusedError
 from igrt_hw.server.imaging import CouchHistory, ImageTaker, Technique
 from igrt_hw.server.placement import Placement
@@ -147,7 +147,9 @@ def _service(
                 utc=supervisor.utc,
                 new_uid=_new_uid,
             ),
-            checker=RoomChecker(machine, {uid: surface_of(plan) for uid, plan in plans.items()}),
+            checker=RoomChecker(
+                machine, {uid: surface_of_plan(plan.loaded) for uid, plan in plans.items()}
+            ),
             record=record,
             record_path=settings.store / RECORD_FILE,
             machine=machine,

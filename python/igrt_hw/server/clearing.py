@@ -6,24 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from igrt_hw._core import CoreError
+from igrt_hw.guidance.plan import LoadedPlan
 from igrt_hw.machine import Machine
 from igrt_hw.machine.room import Room, RoomError
 from igrt_hw.machine.surface import PatientSurface, SurfaceError, surface_from_contours
 from igrt_hw.models.proposal import ClearanceStrip
 from igrt_hw.server.errors import JobError
-from igrt_hw.server.registering import PreparedPlan
 
 STATIONS = 64
 
 
-def surface_of(plan: PreparedPlan) -> PatientSurface:
+def surface_of_plan(loaded: LoadedPlan) -> PatientSurface:
     """The patient's surface from the plan's EXTERNAL contours; raises `JobError` if there is none to be made."""
     by_slice: dict[float, list[NDArray[np.float64]]] = {}
-    for contour in plan.loaded.body_contours_dicom_mm:
+    for contour in loaded.body_contours_dicom_mm:
         by_slice.setdefault(float(contour[0, 2]), []).append(contour[:, :2])
     try:
         return surface_from_contours(
-            list(by_slice.items()), source=f"EXTERNAL of plan {plan.loaded.plan.plan_label}"
+            list(by_slice.items()), source=f"EXTERNAL of plan {loaded.plan.plan_label}"
         )
     except SurfaceError as error:
         raise JobError(f"no patient surface for the clearance check: {error}") from error

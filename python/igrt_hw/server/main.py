@@ -21,6 +21,7 @@ from igrt_hw.server.errors import StartRefusedError
 from igrt_hw.server.settings import Ready, ServeSettings, is_loopback
 
 SHUTDOWN_S = 3
+KEEP_ALIVE_S = 30  # longer than clients keep a connection, so that none is closed under a command
 MESSAGE_OCTETS_MAX = 4096
 GIL_SWITCH_S = 0.001  # the lines' threads must get their turn between slices of Python work
 
@@ -83,6 +84,7 @@ async def _serve(settings: ServeSettings, built: Built, listener: socket.socket)
             log_level="warning",
             access_log=False,  # a WebSocket's query may carry a token
             timeout_graceful_shutdown=SHUTDOWN_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
             ws_max_size=MESSAGE_OCTETS_MAX,
             ssl_certfile=settings.tls_certificate,
             ssl_keyfile=str(settings.tls_key) if settings.tls_key else None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from igrt_hw._core import Couch, Pose
+from igrt_hw._core import CoreError, Couch, Pose
 from igrt_hw.geometry import Frame
 from igrt_hw.guidance.plan import LoadedPlan
 from igrt_hw.server.errors import JobError
@@ -46,7 +46,25 @@ class Placement:
         placed = loaded.table_from_patient(isocentre_id, isocentre_in_table)
         return cls(placed, Pose.from_matrix(table @ placed, Frame.FIXED, Frame.PATIENT))
 
+    @property
+    def planned_table(self) -> Pose:
+        """fixed <- table top when the couch stands as planned."""
+        matrix = self.planned.matrix() @ np.linalg.inv(self.table_from_patient)
+        return Pose.from_matrix(matrix, Frame.FIXED, Frame.TABLE_TOP)
+
     def at(self, couch: Couch, axes: tuple[float, ...]) -> Pose:
         """fixed <- patient with the couch at these axes (mm, degrees), as far as the plan's placement is true."""
         matrix = couch.forward(axes).matrix() @ self.table_from_patient
         return Pose.from_matrix(matrix, Frame.FIXED, Frame.PATIENT)
+
+
+def planned_axes(couch: Couch, placement: Placement) -> tuple[float, ...]:
+    """Axes that put the table top where the plan wants it, the branch nearest to the middle of the ranges.
+
+    Raises `JobError` when this couch cannot stand there.
+    """
+    middle = tuple((lower + upper) / 2.0 for lower, upper in couch.limits)
+    try:
+        return couch.inverse_nearest(placement.planned_table, middle)
+    except CoreError as error:
+        raise JobError(f"the couch cannot stand at the planned position: {error}") from error
