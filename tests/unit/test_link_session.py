@@ -360,6 +360,16 @@ def test_leases_end_when_the_permission_is_not_refreshed() -> None:
     assert max(bench.device.leases_us) <= begin_us + 200_000 + bench.delay_us
 
 
+def test_a_lease_that_leaves_late_says_by_how_much() -> None:
+    bench = opened()
+    bench.permit(400_000)
+    due_us = bench.now_us + 50_000
+    bench.session.tick(due_us + 7_000)
+    assert list(bench.tally.lease_late_us) == [0, 7_000]
+    bench.session.tick(due_us + 50_000)  # the next is due 50 ms after the last was due: no drift
+    assert list(bench.tally.lease_late_us) == [0, 7_000, 0]
+
+
 def test_a_permission_cannot_be_given_for_long() -> None:
     bench = opened()
     with pytest.raises(ValueError, match="refresh it again and again"):

@@ -168,6 +168,38 @@ def _lease() -> Iterator[Sampler]:
             couch.close()
 
 
+@contextmanager
+def _heartbeat() -> Iterator[Sampler]:
+    """The 99th percentile of how late leases leave while this process registers images."""
+    from igrt_hw.bench.imaging import METRICS as IMAGING
+
+    registering = next(metric for metric in IMAGING if metric.name == "registration_s")
+    end = threading.Event()
+    with _line() as line, registering.prepare() as register:
+
+        def work() -> None:
+            while not end.is_set():
+                register()
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+
+        def sample() -> float:
+            before = line.health().counters.leases_sent
+            ends = time.monotonic() + 5.0
+            while time.monotonic() < ends:
+                line.refresh_permission(monotonic_us() + 400_000)
+                time.sleep(0.1)
+            late = sorted(line.lease_lateness_us()[before - line.health().counters.leases_sent :])
+            return late[int(0.99 * len(late))] / 1000
+
+        try:
+            yield sample
+        finally:
+            end.set()
+            worker.join()
+
+
 METRICS = (
     Metric(
         "link_roundtrip_us_p50",
@@ -218,5 +250,13 @@ METRICS = (
         "the oldest lease that the device reports within a second of refreshing",
         _lease,
         samples=5,
+    ),
+    Metric(
+        "heartbeat_late_ms_p99",
+        "ms",
+        "lower",
+        "how late leases leave, 99th percentile, while a registration runs in the same process",
+        _heartbeat,
+        samples=3,
     ),
 )

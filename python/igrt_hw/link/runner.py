@@ -281,6 +281,11 @@ class Line:
         session = self._session
         return session.identity if session is not None else None
 
+    def lease_lateness_us(self) -> list[int]:
+        """How late each of the last leases left, after the instant at which it was due."""
+        with self._lock:
+            return list(self._tally.lease_late_us)
+
     def drain_events(self) -> list[LineEvent]:
         """Events since the last call, oldest first; if more than 1024 waited, the oldest are gone
         and counted (`events_lost`)."""

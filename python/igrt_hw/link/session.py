@@ -635,6 +635,7 @@ class Session:
         ):
             return
         self._lease_counter += 1
+        self.tally.lease_late_us.append(now_us - self._lease_next_us)
         self._lease_next_us = max(self._lease_next_us + LEASE_PERIOD_US, now_us + 1)
         deadline_us = (self.clock.device_us(now_us) + LEASE_TTL_US) & U32
         self.tally.leases_sent += 1

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import asdict, dataclass, field
+from typing import Final
 
 from igrt_hw.link.frame import Drop
 from igrt_hw.models.telemetry import LinkCounters
+
+LATENESS_LEN_MAX: Final = 1024  # the last fifty seconds of leases
 
 
 @dataclass(slots=True)
@@ -29,6 +33,7 @@ class Tally:
     stops_sent: int = 0
     events_lost: int = 0
     drops: dict[Drop, int] = field(default_factory=dict)
+    lease_late_us: deque[int] = field(default_factory=lambda: deque(maxlen=LATENESS_LEN_MAX))
 
     def count_drop(self, reason: Drop) -> None:
         """Count something that was received and dropped."""
@@ -37,7 +42,7 @@ class Tally:
     def frozen(self) -> LinkCounters:
         """The counters as a value that may cross doors."""
         numbers = asdict(self)
-        del numbers["drops"]
+        del numbers["drops"], numbers["lease_late_us"]
         crc_errors = self.drops.get(Drop.CRC, 0)
         return LinkCounters(
             **numbers,
