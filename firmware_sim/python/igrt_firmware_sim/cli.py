@@ -1,5 +1,6 @@
 """`igrt-sim`: the simulated room from the command line."""
 
+import json
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 
 from igrt_firmware_sim import lockstep, scenario, world
 from igrt_firmware_sim import recording as recording_module
+from igrt_firmware_sim import speed as speed_module
 from igrt_firmware_sim._firmware import SimulatorError, fault_table
 from igrt_firmware_sim.bench import VirtualRoom
 from igrt_firmware_sim.patient import load
@@ -169,6 +171,20 @@ def faults() -> None:
     """Lists every fault of the model: target, kind, and what its value means."""
     for target, kind, meaning in fault_table():
         typer.echo(f"{target:18} {kind:14} {meaning}")
+
+
+@app.command("bench")
+def bench_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measures how much faster than real time the room runs, with the couch moving and at rest."""
+    speed = speed_module.measure()
+    if as_json:
+        figures = {"sim_realtime_factor": speed.moving, "sim_realtime_factor_rest": speed.resting}
+        typer.echo(json.dumps(figures))
+        return
+    typer.echo(f"moving: {speed.moving:.0f} times real time, a host in Python included")
+    typer.echo(f"resting: {speed.resting:.0f} times real time")
 
 
 def main() -> None:
