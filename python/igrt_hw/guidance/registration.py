@@ -47,11 +47,11 @@ _FREE: dict[Freedom, tuple[bool, bool, bool, bool, bool, bool]] = {
 class Limits:
     """What a result must satisfy to be believed; fitted on the ensemble of `docs/validation.md`."""
 
-    similarity_min: float = 0.5
+    similarity_min: float = 0.6
     overlap_min: float = 0.25
     displacement_max_mm: float = 30.0
     displacement_max_deg: float = 8.0
-    disagreement_max_mm: float = 1.0
+    disagreement_max_mm: float = 0.5
     rival_max: float = 0.9
     sigma_max_mm: float = 1.0
     sigma_max_deg: float = 1.0

@@ -27,11 +27,15 @@ const STEP_LIMIT_MM: f64 = 8.0;
 const STEP_LIMIT_RAD: f64 = 0.07;
 /// Lever by which a rotation counts as millimetres when steps are measured: the size of a chest or head seen.
 const LEVER_MM: f64 = 80.0;
+/// Two descents closer than this have found the same place.
+const SAME_PLACE_MM: f64 = 6.0;
+/// A start that came less far than this share of the best at the coarsest level is not followed further.
+const RIVAL_SHARE_COARSE: f64 = 0.75;
 /// Pixels per side of the blocks over which residuals are taken as one: they are correlated by smoothing and anatomy.
 const SCORE_BLOCK: usize = 12;
 /// What the sandwich covariance is multiplied with, fitted on the validation ensemble (docs/validation.md): residuals of neighbouring
 /// blocks are still correlated, and the image model errs more than the noise does.
-pub const COVARIANCE_INFLATION: f64 = 4.0;
+pub const COVARIANCE_INFLATION: f64 = 2.5;
 
 /// One X-ray image as line integrals of attenuation, and where it was taken.
 #[derive(Debug, Clone, Copy)]
@@ -164,19 +168,15 @@ pub fn register(
     let (mut found, rival) = search(pyramid, &levels, nominal, settings, &mut works)?;
     let mut steps = found.steps;
     let mut scatter_share = vec![0.0; views.len()];
-    for n in (0..levels.len().saturating_sub(1)).rev() {
-        if n == 0 && settings.scatter {
-            scatter_share =
-                take_scatter_off(pyramid, &mut levels, &found.pose, settings, &mut works)?;
-        }
-        let Some(level) = levels.get(n) else { break };
-        found = descend(pyramid, level, &found.pose, settings, &mut works)?;
-        steps += found.steps;
+    if settings.scatter {
+        scatter_share = take_scatter_off(pyramid, &mut levels, &found.pose, settings, &mut works)?;
     }
+    let [finest, ..] = levels.as_slice() else {
+        return Err(ImagingError::Settings("no image level".into()));
+    };
+    found = descend(pyramid, finest, &found.pose, settings, &mut works)?;
+    steps += found.steps;
     found.steps = steps;
-    let finest = levels
-        .first()
-        .ok_or_else(|| ImagingError::Settings("no image level".into()))?;
     let systems = evaluate(
         pyramid,
         finest,
@@ -323,7 +323,8 @@ fn resolutions(pyramid: &Pyramid, views: &[View<'_>], valid: &[Vec<bool>]) -> Re
     Ok(levels)
 }
 
-/// Descend from every start at the coarsest level; the best is kept, and the best of those that ended elsewhere is named.
+/// Descend from every start at the coarsest level, and on at the second level from where it went well. The best is kept; the best
+/// of those that ended elsewhere is named, as a share of its similarity and a distance.
 fn search(
     pyramid: &Pyramid,
     levels: &[Level],
@@ -331,9 +332,11 @@ fn search(
     settings: &Settings,
     works: &mut [Workspace],
 ) -> Result<(Descent, Option<(f64, f64)>)> {
-    let coarse = levels
-        .last()
-        .ok_or_else(|| ImagingError::Settings("no image level".into()))?;
+    let [_, second, coarse] = levels else {
+        return Err(ImagingError::Settings(
+            "three image levels are needed".into(),
+        ));
+    };
     let mut found = vec![descend(pyramid, coarse, nominal, settings, works)?];
     for offset in &settings.level_offsets_mm {
         let start = nominal * nalgebra::Translation3::new(0.0, *offset, 0.0);
@@ -342,26 +345,33 @@ fn search(
             found.push(d);
         }
     }
-    let mut best = 0;
-    for (n, d) in found.iter().enumerate() {
-        if found
-            .get(best)
-            .is_some_and(|b| d.similarity() > b.similarity() + 1e-4)
-        {
-            best = n;
+    found.sort_by(|a, b| b.similarity().total_cmp(&a.similarity()));
+    let best_coarse = found.first().map_or(0.0, Descent::similarity);
+    let mut refined: Vec<Descent> = Vec::new();
+    for d in &found {
+        let seen = refined
+            .iter()
+            .any(|r| distance_mm(&r.pose, &d.pose) < SAME_PLACE_MM);
+        if seen || (!refined.is_empty() && d.similarity() < RIVAL_SHARE_COARSE * best_coarse) {
+            continue;
         }
+        let mut on = descend(pyramid, second, &d.pose, settings, works)?;
+        on.steps += d.steps;
+        refined.push(on);
     }
-    let best = found.swap_remove(best);
-    let rival = found
-        .iter()
+    refined.sort_by(|a, b| b.similarity().total_cmp(&a.similarity()));
+    let mut refined = refined.into_iter();
+    let best = refined
+        .next()
+        .ok_or_else(|| ImagingError::Settings("nothing to start from".into()))?;
+    let rival = refined
         .map(|d| {
             (
                 d.similarity() / best.similarity().max(1e-9),
                 distance_mm(&d.pose, &best.pose),
             )
         })
-        .filter(|(_, distance)| *distance > 8.0)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+        .find(|(_, distance)| *distance > SAME_PLACE_MM);
     Ok((best, rival))
 }
 

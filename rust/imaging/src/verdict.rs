@@ -39,11 +39,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            similarity_min: 0.5,
+            similarity_min: 0.6,
             overlap_min: 0.25,
             displacement_max_mm: 30.0,
             displacement_max_deg: 8.0,
-            disagreement_max_mm: 1.0,
+            disagreement_max_mm: 0.5,
             rival_max: 0.9,
             sigma_max_mm: 1.0,
             sigma_max_deg: 1.0,
