@@ -500,6 +500,21 @@ def test_old_telemetry_never_replaces_newer() -> None:
     assert bench.tally.unexpected
 
 
+def test_what_waited_in_a_buffer_is_not_news() -> None:
+    bench = opened()
+    bench.run(1_000_000)
+    assert bench.tally.telemetry_late == 0
+    bench.to_host = lambda chunk: [(300_000, chunk)]
+    bench.run(450_000)
+    sample = bench.session.telemetry
+    assert sample is not None
+    age_us = bench.now_us - sample.received_us
+    made_us = sample.message.device_us - bench.device.clock_ahead_us
+    assert sample.received_us - made_us < 1_000
+    assert age_us >= 300_000  # so that it is shown as stale, although it has just come
+    assert bench.tally.telemetry_late
+
+
 def test_half_duplex_has_one_exchange_at_a_time_and_the_device_never_speaks_first() -> None:
     flying = {"out": 0, "max": 0}
 

@@ -65,6 +65,7 @@ ECHO_PERIOD_US: Final = 983_900  # an odd period, so as not to resonate with any
 ECHO_FIRST_US: Final = 40_000  # until the clock has been seen often enough
 ECHO_FIRST_COUNT: Final = 8
 SILENCE_US: Final = 500_000
+TELEMETRY_ON_WAY_US_MAX: Final = 50_000  # 140 octets take 12 ms at 115200 baud
 STALE_SEQ_MAX: Final = 16
 FOREIGN_TELEMETRY_MAX: Final = 2  # one may be an old frame that was still on its way
 
@@ -169,7 +170,8 @@ Event = Opened | Lost | EpochMoved | LeaseRefused
 
 @dataclass(frozen=True, slots=True)
 class TelemetrySample:
-    """One status message as it came, with the host's time of receipt."""
+    """One status message. `received_us` is the host's time of receipt, or the time at which it was
+    made where that lies more than 50 ms before."""
 
     message: m.CouchStatus | m.ImagerStatus | m.PendantStatus
     received_us: int
@@ -816,7 +818,22 @@ class Session:
         self._telemetry_counter = header.seq
         if self._is_open:
             self._advance_epoch(header.epoch)
-        self.telemetry = TelemetrySample(message, now_us, header.session, header.epoch)
+        heard_us = self._current_until(message.device_us, now_us)
+        self.telemetry = TelemetrySample(message, heard_us, header.session, header.epoch)
+
+    def _current_until(self, device_us: int, now_us: int) -> int:
+        """The time of receipt; earlier, where the clocks say that the status was long on its way.
+
+        Octets that waited in some buffer are not news: without this, what a stalled line delivers
+        at last would be shown as current.
+        """
+        if self.clock is None or not self._is_open:
+            return now_us
+        made_us = self.clock.host_us(device_us) + round(self.clock.uncertainty_us(now_us))
+        if now_us - made_us <= TELEMETRY_ON_WAY_US_MAX:
+            return now_us
+        self.tally.telemetry_late += 1
+        return made_us
 
     def _on_stop_ack(self, ack: m.StopAck) -> None:
         stop = self._stop

@@ -27,6 +27,7 @@ class Tally:
     unexpected: int = 0
     telemetry_received: int = 0
     telemetry_missed: int = 0
+    telemetry_late: int = 0
     leases_sent: int = 0
     leases_acknowledged: int = 0
     leases_refused: int = 0

@@ -319,6 +319,7 @@ class LinkCounters(Frozen):
     unexpected: Count
     telemetry_received: Count
     telemetry_missed: Count
+    telemetry_late: Count = 0
     leases_sent: Count
     leases_acknowledged: Count
     leases_refused: Count
