@@ -806,6 +806,74 @@ def test_status_marks_old_values_stale_and_keeps_showing_them() -> None:
     assert shown(room).couch.stale  # type: ignore[union-attr]
 
 
+# safety: SR-19
+def test_telemetry_that_waited_in_a_queue_keeps_its_age() -> None:
+    room = Room()
+    heard_us = room.now_us
+    room.now_us += 300_000
+    room.tick()
+    room.supervisor.handle(room.couch.heard(), heard_us + 10_000)
+    assert shown(room).couch.stale  # type: ignore[union-attr]
+    room.supervisor.handle(ev.TerminalAlive("T2"), heard_us - 300_000)
+    assert room.supervisor.memory.terminals["T2"].heard_us == heard_us - 300_000
+
+
+# safety: SR-31
+@pytest.mark.parametrize("state", ["CHECKED", "MOVING", "BEAM_READY"])
+def test_defect_of_the_supervisor_itself_stops_and_latches(
+    state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = Room().to(state)
+    room.clear()
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("somewhere deep")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room.supervisor, "_watch_rest", broken)
+        patch.setattr(room.supervisor, "_follow_motion", broken)
+        room.feed(room.couch.heard())
+    assert room.state == "FAULT"
+    assert isinstance(room.effects[0], fx.StopAll)
+    assert "somewhere deep" in room.reason
+    assert [e for e in room.of(fx.Record) if e.kind == "defect"]  # type: ignore[union-attr]
+    room.run(3)
+    assert not room.couch.gate
+    assert room.couch.state == "idle"
+    assert room.ask(commands.ResetFault()).accepted
+    assert room.state == "SETUP"
+
+
+# safety: SR-31
+def test_defect_in_a_command_is_answered_and_in_a_tick_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = Room().to("SETUP")
+
+    def broken(*_: object) -> None:
+        raise KeyError("x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room.supervisor, "_acquire_images", broken)
+        answer = room.ask(commands.AcquireImages())
+    assert not answer.accepted
+    assert "defect" in answer.message
+    assert room.state == "FAULT"
+    room = Room().to("MOVING")
+    room.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(room.supervisor, "_grant_permission", broken)
+        room.tick()
+        assert room.state == "FAULT"
+        assert room.of(fx.StopAll)
+        room.clear()
+        room.tick()
+        assert room.effects == []  # told once, not in every tick
+        assert room.ask(commands.Stop()).accepted
+        assert isinstance(room.effects[0], fx.StopAll)
+    assert not room.of(fx.RefreshPermission)
+
+
 def shown(room: Room) -> object:
     return status(room.supervisor, room.now_us)
 

@@ -34,7 +34,8 @@ class CouchWatch(Timekeeper):
                 now_us,
             )
             return
-        m.couch.last, m.couch.heard_us = couch, now_us
+        m.couch.last = couch
+        m.couch.hear(self._heard_us)
         foreign_stop = self._foreign_stop(couch, now_us)
         self._note_device_faults(now_us)
         if m.state is S.FAULT:

@@ -46,6 +46,7 @@ class Loop:
         self._alarms = AlarmBoard()
         self._request = 0
         self._now_us = 0
+        self._heard_us = 0
         self._version = 0
         self._alarm_reset = False
         self._out: list[fx.Effect] = []

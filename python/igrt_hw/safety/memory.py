@@ -43,6 +43,10 @@ class Device(Generic[Heard]):
     limits: str = ""
     cause: str = "never connected"
 
+    def hear(self, heard_us: int) -> None:
+        """Something was heard at this instant. An older word that comes late does not make the device younger."""
+        self.heard_us = heard_us if self.heard_us is None else max(self.heard_us, heard_us)
+
     def age_us(self, now_us: int) -> int | None:
         """Age of what it last said; None without a session or without a word."""
         if not self.up or self.heard_us is None:

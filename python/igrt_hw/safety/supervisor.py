@@ -14,6 +14,8 @@ Built in layers, each a file: `loop.py` (state by the table), `answers.py`, `tim
 
 from __future__ import annotations
 
+import traceback
+
 from igrt_hw.models import commands
 from igrt_hw.safety import effects as fx
 from igrt_hw.safety import events as ev
@@ -37,25 +39,58 @@ class Supervisor(People):
     """The loop of one treatment room. See the module."""
 
     def handle(self, event: ev.Event, now_us: int) -> list[fx.Effect]:
-        """Take one event. Returns what is to be done, in order."""
-        now_us = self._begin(now_us)
-        # STOP first, before anything that could fail or refuse.
-        if isinstance(event, ev.UserCommand) and isinstance(event.command, commands.Stop):
-            self._stop(event, now_us)
-        else:
-            self._pass_time(now_us)
-            self._dispatch(event, now_us)
-        return self._end(now_us)
+        """Take one event. Returns what is to be done, in order. `now_us`: when it was heard."""
+        stamped_us, now_us = now_us, self._begin(now_us)
+        try:
+            # STOP first, before anything that could fail or refuse.
+            if isinstance(event, ev.UserCommand) and isinstance(event.command, commands.Stop):
+                self._stop(event, now_us)
+            else:
+                self._heard_us = min(stamped_us, now_us)
+                self._pass_time(now_us)
+                self._dispatch(event, now_us)
+            return self._end(now_us)
+        except Exception as error:
+            return self._defect(error, event, now_us)
 
     def tick(self, now_us: int) -> list[fx.Effect]:
         """Let time pass: ages, expiries, permissions."""
         now_us = self._begin(now_us)
-        self._pass_time(now_us)
-        self._grant_permission(now_us)
-        return self._end(now_us)
+        try:
+            self._pass_time(now_us)
+            self._grant_permission(now_us)
+            return self._end(now_us)
+        except Exception as error:
+            return self._defect(error, None, now_us)
+
+    def _defect(self, error: Exception, event: ev.Event | None, now_us: int) -> list[fx.Effect]:
+        """A defect of this program: stop, latch, say so. What the failed step had asked for is not done."""
+        m = self._m
+        what = type(event).__name__ if event is not None else "tick"
+        sentence = f"defect of the supervisor in {what}: {type(error).__name__}: {error}"
+        self._out = []
+        asked_to_stop = isinstance(event, ev.UserCommand) and isinstance(
+            event.command, commands.Stop
+        )
+        if asked_to_stop or m.host_faults.get("defect") != sentence:
+            # Told and stopped once: a defect in every tick must not flood the line and the record.
+            self._stop_devices(sentence, now_us)
+            self._emit(fx.SetBeamGate(self._next_request(), energise=False))
+            trace = traceback.format_exception(error)
+            self._record("defect", "supervisor", sentence, {"trace": trace})
+        m.pending.clear()
+        m.motion, m.challenge, m.approvals, m.approval_sessions = None, None, (), ()
+        m.host_faults["defect"] = sentence
+        self._fire(T.FAULT, Ask(now_us), sentence)
+        if isinstance(event, ev.UserCommand):
+            self._emit(fx.Answer(False, f"{sentence}. Stopped; call service."))
+        self._version += 1
+        out, self._out = self._out, []
+        return out
 
     def _begin(self, now_us: int) -> int:
-        # Events may be stamped a little before the last tick; time never runs backwards in here.
+        # An event may have been heard before the last tick: time never runs backwards in here, but what it
+        # tells keeps the age of when it was heard.
         self._now_us = max(now_us, self._now_us)
         self._out = []
         return self._now_us
@@ -78,17 +113,19 @@ class Supervisor(People):
             case ev.CouchHeard():
                 self._couch_heard(event, now_us)
             case ev.ImagerHeard():
-                self._m.imager.last, self._m.imager.heard_us = event, now_us
+                self._m.imager.last = event
+                self._m.imager.hear(self._heard_us)
                 self._note_device_faults(now_us)
             case ev.PendantHeard():
-                self._m.pendant.last, self._m.pendant.heard_us = event, now_us
+                self._m.pendant.last = event
+                self._m.pendant.hear(self._heard_us)
                 self._note_device_faults(now_us)
             case ev.LinkUp():
                 self._link_up(event, now_us)
             case ev.LinkLost():
                 self._link_lost(event, now_us)
             case ev.TerminalAlive():
-                self._terminal_alive(event, now_us)
+                self._terminal_alive(event, self._heard_us)
             case ev.TerminalLost():
                 if self._m.terminals.pop(event.terminal_id, None) is not None:
                     self._record("terminal", event.terminal_id, "terminal has gone", {})
@@ -97,13 +134,13 @@ class Supervisor(People):
             case _:
                 self._answered(event, now_us)
 
-    def _terminal_alive(self, event: ev.TerminalAlive, now_us: int) -> None:
+    def _terminal_alive(self, event: ev.TerminalAlive, heard_us: int) -> None:
         terminals = self._m.terminals
         if event.terminal_id not in terminals:
             self._record("terminal", event.terminal_id, "terminal is there", {})
             if len(terminals) >= TERMINALS_MAX:
                 del terminals[min(terminals, key=lambda name: terminals[name].heard_us)]
-        terminals[event.terminal_id] = Terminal(event.session_id, now_us)
+        terminals[event.terminal_id] = Terminal(event.session_id, heard_us)
 
     def _link_up(self, event: ev.LinkUp, now_us: int) -> None:
         m = self._m
