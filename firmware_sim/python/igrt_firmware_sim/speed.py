@@ -21,7 +21,7 @@ class Speed:
 
 
 def measure(moves: int = 8) -> Speed:
-    """Drives the couch to and fro ``moves`` times in virtual time, the host's work included, then lets the room rest."""
+    """Drives the couch to and fro in virtual time, the work of a host in Python included, then lets the room rest."""
     room = VirtualRoom(seed=1)
     host = Host(room)
     host.hello()

@@ -71,6 +71,7 @@ from igrt_hw.server.imaging import (
 )
 from igrt_hw.server.pictures import Picture, scaled
 from igrt_hw.server.registering import PreparedPlan, drr_of, register_pair
+from igrt_hw.server.scribe import Scribe, ScribeError
 from igrt_hw.server.sessions import UserSession
 
 logger = logging.getLogger(__name__)
@@ -131,6 +132,9 @@ class Service:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._scribe = Scribe(
+            parts.record, lambda why: self._soon(lambda: self._record_failed(why))
+        )
         self._supervisor = parts.supervisor
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -180,6 +184,7 @@ class Service:
         self._carry_out_stop("the service is ending")
         self.note("service", "service", "the service ended", {})
         await asyncio.to_thread(self._close_lines)
+        await asyncio.to_thread(self._scribe.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _close_lines(self) -> None:
@@ -246,9 +251,12 @@ class Service:
             if isinstance(effect, fx.StopAll):
                 self._carry_out_stop(effect.reason)
                 continue
-            # What is recorded is on the disk before what follows it is done; STOP alone does not wait for the disk.
             self._write(lines)
             lines = []
+            if not isinstance(effect, fx.RefreshPermission):
+                # What is recorded is on the disk before what follows it is done. Only STOP, and leases that the next
+                # tick renews or not, do not wait for the disk.
+                self._until_written()
             if isinstance(effect, fx.Answer):
                 answer = effect
             elif not self._broken:
@@ -299,16 +307,25 @@ class Service:
         return Line(kind, actor, text, now_us, self._supervisor.utc(now_us), data)
 
     def _write(self, lines: Sequence[Line]) -> None:
-        """Append durably. If that fails, everything stops: what is not recorded must not happen."""
         if not lines:
             return
         try:
-            self._parts.record.append_all(lines)
-        except Exception as error:
-            if not self._broken:
-                self._broken = f"the record cannot be written: {error}"
-                logger.critical("%s; stopped", self._broken)
-                self._carry_out_stop(self._broken)
+            self._scribe.put(lines)
+        except ScribeError as error:
+            self._record_failed(str(error))
+
+    def _until_written(self) -> None:
+        try:
+            self._scribe.until_written()
+        except ScribeError as error:
+            self._record_failed(str(error))
+
+    def _record_failed(self, why: str) -> None:
+        """Everything stops: what is not recorded must not happen."""
+        if not self._broken:
+            self._broken = f"the record cannot be written: {why}"
+            logger.critical("%s; stopped", self._broken)
+            self._carry_out_stop(self._broken)
 
     # ---- jobs ------------------------------------------------------------------------------------------------------
 
@@ -519,8 +536,8 @@ class Service:
             now_us,
             Surroundings(
                 links=tuple(link_status(device.health()) for device in devices),
-                record_entries=self._parts.record.entries,
-                record_head=self._parts.record.head,
+                record_entries=self._scribe.entries,
+                record_head=self._scribe.head,
                 activity_detail=self._activity.detail,
                 activity_fraction=self._activity.fraction,
             ),
@@ -565,12 +582,17 @@ class Service:
         return await asyncio.to_thread(work)
 
     async def record(self, after: int, limit: int) -> list[RecordEntry]:
-        """Entries of the record. Read on the loop: the store has one connection, which is no business of threads."""
-        return list(self._parts.record.read(after, limit))
+        """Entries of the record, through a reader of its own: the writer's connection is the writer's."""
+        return await asyncio.to_thread(_read, self._parts.record_path, after, limit)
 
     async def verify_record(self) -> ChainVerdict:
         """Walk the whole chain through a reader of its own, beside the writer."""
         return await asyncio.to_thread(_verify, self._parts.record_path)
+
+
+def _read(path: Path, after: int, limit: int) -> list[RecordEntry]:
+    with RecordStore(path, read_only=True) as reader:
+        return list(reader.read(after, limit))
 
 
 def _verify(path: Path) -> ChainVerdict:
