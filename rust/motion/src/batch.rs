@@ -20,6 +20,10 @@ const LANES: usize = 32;
 /// Numbers by component, then by lane.
 type Block<const N: usize, const W: usize = LANES> = [[f64; W]; N];
 
+/// Legs per block: Newton runs until the last lane has settled, so that fewer lanes wait less, and one 512-bit vector
+/// of lanes keeps the elimination in the first cache.
+const LEG_LANES: usize = 8;
+
 /// `I` numbers in, `O` numbers out, without branches.
 trait Kernel<const I: usize, const O: usize> {
     fn lane(&self, input: [f64; I]) -> [f64; O];
@@ -661,7 +665,7 @@ impl Couch {
             ));
         };
         let mut out = Vec::with_capacity(lengths_mm.len());
-        for block in lengths_mm.chunks(LANES) {
+        for block in lengths_mm.chunks(LEG_LANES) {
             let settled = settle_block(unit, hexapod, block);
             for (lane, lengths) in block.iter().enumerate() {
                 let pose = match pick(&settled, lane) {
@@ -735,22 +739,22 @@ fn forward_blocks<K: Kernel<6, 12>>(
     clippy::needless_range_loop,
     reason = "constant bounds; a loop over lanes"
 )]
-fn settle_block(unit: VectorUnit, hexapod: &Hexapod, lengths: &[[f64; 6]]) -> Block<12> {
-    let mut input = [[0.0; LANES]; 18];
-    let mut table = [[0.0; LANES]; 6];
+fn settle_block(unit: VectorUnit, hexapod: &Hexapod, lengths: &[[f64; 6]]) -> Block<12, LEG_LANES> {
+    let mut input = [[0.0; LEG_LANES]; 18];
+    let mut table = [[0.0; LEG_LANES]; 6];
     spread(lengths, &mut table);
     input[..6].copy_from_slice(&table);
-    let mut started = [[0.0; LANES]; 12];
+    let mut started = [[0.0; LEG_LANES]; 12];
     run(unit, &StartPlatform { hexapod }, &table, &mut started);
     input[6..].copy_from_slice(&started);
-    let mut settled = [[f64::NAN; LANES]; 12];
-    let mut done = [false; LANES];
+    let mut settled = [[f64::NAN; LEG_LANES]; 12];
+    let mut done = [false; LEG_LANES];
     // Lanes past the end of the table have nothing to wait for.
     done[lengths.len()..].fill(true);
-    let mut stepped = [[0.0; LANES]; 13];
+    let mut stepped = [[0.0; LEG_LANES]; 13];
     for _ in 0..crate::hexapod::ITERATIONS_MAX {
         run(unit, &StepPlatform { hexapod }, &input, &mut stepped);
-        for lane in 0..LANES {
+        for lane in 0..LEG_LANES {
             if !done[lane] && stepped[12][lane] < crate::hexapod::SETTLED_MM {
                 done[lane] = true;
                 for i in 0..12 {
@@ -807,7 +811,7 @@ fn rigid_block(unit: VectorUnit, matrices: &[Matrix]) -> RigidBlock {
     block
 }
 
-fn spread<const N: usize>(rows: &[[f64; N]], block: &mut Block<N>) {
+fn spread<const N: usize, const W: usize>(rows: &[[f64; N]], block: &mut Block<N, W>) {
     for (lane, values) in rows.iter().enumerate() {
         for (row, value) in block.iter_mut().zip(values) {
             if let Some(slot) = row.get_mut(lane) {
