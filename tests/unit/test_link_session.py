@@ -515,6 +515,21 @@ def test_what_waited_in_a_buffer_is_not_news() -> None:
     assert bench.tally.telemetry_late
 
 
+def test_a_stepped_device_clock_is_found_out_at_once() -> None:
+    """A device (or a starved simulator) whose clock falls back looks like late telemetry at first."""
+    bench = opened()
+    bench.run(5_000_000)
+    bench.device.clock_ahead_us -= 400_000
+    bench.run(450_000)  # until its times have passed those already heard
+    bench.run(200_000)
+    sample = bench.session.telemetry
+    assert sample is not None
+    assert bench.now_us - sample.received_us <= 51_000
+    assert bench.session.clock is not None
+    wrong_us = bench.session.clock.device_us(bench.now_us) - bench.device.device_us(bench.now_us)
+    assert abs(wrong_us) < 1_000
+
+
 def test_half_duplex_has_one_exchange_at_a_time_and_the_device_never_speaks_first() -> None:
     flying = {"out": 0, "max": 0}
 

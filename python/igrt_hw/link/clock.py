@@ -1,9 +1,10 @@
 """An estimate of the device's clock from exchanges of time stamps.
 
-Each exchange bounds the offset to half its round trip, so exchanges with a short round trip are
-worth most: those close to the shortest one seen (which ages, so that a line that became slower is
-learnt again) enter a regression of offset over time whose old samples decay. This is the method of
-Klipper's clocksync, with the bound of NTP (RFC 5905) as the stated uncertainty.
+Each exchange bounds the offset hard: the device's stamps lie between the host's. The intersection of
+all bounds, widened by the drift that crystals may have, holds the truth (Marzullo; RFC 5905,
+section 11.2.1) and is the stated uncertainty. Inside it, the estimate is a regression of offset over
+time whose old samples decay, fed by exchanges with a short round trip only (Klipper's clocksync). An
+exchange that contradicts the bounds means that a clock was stepped: everything begins anew with it.
 
 Times are integer microseconds; nothing here reads a clock.
 """
@@ -14,10 +15,10 @@ from dataclasses import dataclass
 from typing import Final
 
 DECAY: Final = 1 / 30  # weight of the newest sample; thirty exchanges are remembered
-DRIFT_PPM_MAX: Final = 500.0  # crystals are within 100; a drift beyond this is a broken estimate
-DRIFT_PPM_UNKNOWN: Final = 100.0  # assumed while the regression has too few samples to tell
+DRIFT_PPM_MAX: Final = 200.0  # of two crystals against each other; usual ones are within 100
 MIN_RTT_AGEING_PPM: Final = 100.0  # the shortest round trip may grow by 0.1 ms a second
 RTT_SLACK_US: Final = 200  # scheduling noise on a quiet host
+STAMP_US: Final = 1  # the stamps are whole microseconds
 SAMPLES_FOR_DRIFT: Final = 8
 SPAN_FOR_DRIFT_US: Final = 2_000_000
 
@@ -45,37 +46,57 @@ class Exchange:
 
 
 class DeviceClock:
-    """Host time to device time, with an honest uncertainty. Starts from one exchange."""
+    """Host time to device time, with a hard bound on the error. Starts from one exchange."""
 
     def __init__(self, first: Exchange) -> None:
+        self.rejected = 0
+        self._begin(first)
+
+    def _begin(self, first: Exchange) -> None:
+        """Forget everything but this exchange."""
         self._base_host_us = first.host_received_us
         self._base_offset_us = first.offset_us
+        self._restart_regression(0.0, 0.0)
         self._min_rtt_us = float(max(first.round_trip_us, 0))
-        self._min_rtt_at_us = first.host_received_us
-        self._last_us = first.host_received_us
-        self._mean_t = 0.0
-        self._mean_offset = 0.0
-        self._var_t = 0.0
-        self._cov = 0.0
+        self._min_rtt_at_us = self._bound_at_us = self._last_us = first.host_received_us
+        self._low_us, self._high_us = _bounds(first)
+
+    def _restart_regression(self, t: float, offset: float) -> None:
+        self._mean_t, self._mean_offset = t, offset
+        self._var_t = self._cov = 0.0
         self.drift_ppm = 0.0
         self.samples = 1
-        self.rejected = 0
 
     def add(self, exchange: Exchange) -> bool:
-        """Take one exchange. False if its round trip was too long to say anything new."""
+        """Take one exchange. False if its round trip was too long for more than a bound."""
         rtt = exchange.round_trip_us
         if rtt < 0 or exchange.device_sent_us < exchange.device_received_us:
             self.rejected += 1
             return False
+        now = self._last_us = exchange.host_received_us
+        low, high = self._bounds_at(now)
+        sample_low, sample_high = _bounds(exchange)
+        low, high = max(low, sample_low), min(high, sample_high)
+        if low > high:
+            self._begin(exchange)
+            return True
+        self._low_us, self._high_us, self._bound_at_us = low, high, now
+        return self._feed_regression(exchange, rtt)
+
+    def _feed_regression(self, exchange: Exchange, rtt: int) -> bool:
         now = exchange.host_received_us
+        t, offset = now - self._base_host_us, exchange.offset_us - self._base_offset_us
         aged = self._min_rtt_us + (now - self._min_rtt_at_us) * MIN_RTT_AGEING_PPM * 1e-6
-        if rtt <= aged:
-            self._min_rtt_us, self._min_rtt_at_us = float(rtt), now
-        elif rtt > 2 * aged + RTT_SLACK_US:
+        if rtt > 2 * aged + RTT_SLACK_US:
             self.rejected += 1
             return False
-        self._regress(now - self._base_host_us, exchange.offset_us - self._base_offset_us)
-        self._last_us = now
+        if rtt <= aged:
+            much_better = 2 * rtt + RTT_SLACK_US < self._min_rtt_us
+            self._min_rtt_us, self._min_rtt_at_us = float(rtt), now
+            if much_better:  # what came before is worth nothing beside it
+                self._restart_regression(t, offset)
+                return True
+        self._regress(t, offset)
         return True
 
     def _regress(self, t: float, offset: float) -> None:
@@ -87,15 +108,21 @@ class DeviceClock:
         self._mean_offset += weight * do
         self._var_t = (1 - weight) * (self._var_t + weight * dt * dt)
         self._cov = (1 - weight) * (self._cov + weight * dt * do)
-        if self.samples >= SAMPLES_FOR_DRIFT and t >= SPAN_FOR_DRIFT_US and self._var_t > 0:
+        if self.samples >= SAMPLES_FOR_DRIFT and self._var_t >= SPAN_FOR_DRIFT_US**2 / 12:
             drift = self._cov / self._var_t * 1e6
             self.drift_ppm = drift if abs(drift) <= DRIFT_PPM_MAX else 0.0
 
+    def _bounds_at(self, host_us: int) -> tuple[float, float]:
+        """Between what the offset lies for certain at a host time, as crystals go."""
+        spread = abs(host_us - self._bound_at_us) * DRIFT_PPM_MAX * 1e-6
+        return self._low_us - spread, self._high_us + spread
+
     def offset_us(self, host_us: int) -> float:
         """Device clock minus host clock at a host time."""
-        t = host_us - self._base_host_us
-        along = (t - self._mean_t) * self.drift_ppm * 1e-6
-        return self._base_offset_us + self._mean_offset + along
+        along = (host_us - self._base_host_us - self._mean_t) * self.drift_ppm * 1e-6
+        estimate = self._base_offset_us + self._mean_offset + along
+        low, high = self._bounds_at(host_us)
+        return min(max(estimate, low), high)
 
     def device_us(self, host_us: int) -> int:
         """The device's clock at a host time."""
@@ -107,14 +134,17 @@ class DeviceClock:
         return round(device_us - self.offset_us(round(near)))
 
     def uncertainty_us(self, host_us: int) -> float:
-        """How far `device_us` may be wrong: half the round trip, and drift since the last sample."""
-        known = self.samples >= SAMPLES_FOR_DRIFT
-        drift_ppm = DRIFT_PPM_UNKNOWN / 4 if known else DRIFT_PPM_UNKNOWN
-        return (
-            self._min_rtt_us / 2
-            + RTT_SLACK_US / 2
-            + abs(host_us - self._last_us) * drift_ppm * 1e-6
-        )
+        """How far `device_us` may be wrong: the further of the two bounds."""
+        low, high = self._bounds_at(host_us)
+        offset = self.offset_us(host_us)
+        return max(high - offset, offset - low)
+
+
+def _bounds(exchange: Exchange) -> tuple[float, float]:
+    """The device sent before the host received, and received after the host sent."""
+    low = exchange.device_sent_us - exchange.host_received_us - STAMP_US
+    high = exchange.device_received_us - exchange.host_sent_us + STAMP_US
+    return low, high
 
 
 def widen(low_32: int, near_us: int) -> int:

@@ -64,6 +64,7 @@ STOP_REPEAT_US: Final = 50_000  # after the three, until it is acknowledged or t
 ECHO_PERIOD_US: Final = 983_900  # an odd period, so as not to resonate with anything (Klipper)
 ECHO_FIRST_US: Final = 40_000  # until the clock has been seen often enough
 ECHO_FIRST_COUNT: Final = 8
+ECHO_CHECK_US: Final = 100_000  # at most so often when the clocks seem to disagree
 SILENCE_US: Final = 500_000
 TELEMETRY_ON_WAY_US_MAX: Final = 50_000  # 140 octets take 12 ms at 115200 baud
 STALE_SEQ_MAX: Final = 16
@@ -255,6 +256,7 @@ class Session:
         self._lease_next_us = 0
         self._echo_next_us = 0
         self._echoes = 0
+        self._echo_us = 0
         self._poll_next_us = 0
         self._busy_until_us = 0
         self._heard_us = 0
@@ -650,6 +652,7 @@ class Session:
             first = self._echoes < ECHO_FIRST_COUNT
             self._echo_next_us = now_us + (ECHO_FIRST_US if first else ECHO_PERIOD_US)
             self._echoes += 1
+            self._echo_us = now_us
             self.submit(m.Echo(b""), now_us, _INTERNAL)
         if self.settings.half_duplex and now_us >= self._poll_next_us and not self._waiting:
             self._poll_next_us = now_us + 1000 * self.settings.telemetry_period_ms
@@ -833,6 +836,8 @@ class Session:
         if now_us - made_us <= TELEMETRY_ON_WAY_US_MAX:
             return now_us
         self.tally.telemetry_late += 1
+        # Or the device's clock was stepped: an exchange tells, so ask for one now.
+        self._echo_next_us = min(self._echo_next_us, self._echo_us + ECHO_CHECK_US)
         return made_us
 
     def _on_stop_ack(self, ack: m.StopAck) -> None:
