@@ -31,7 +31,7 @@ from igrt_hw.guidance.registration import (
 DEMO = Path(igrt_hw.__file__).parent / "demo" / "thorax"
 MU_WATER_PER_MM = 0.02059
 SAD, SID = 1000.0, 1500.0
-ROWS, COLS, PITCH = 128, 168, 2.328
+ROWS, COLS, PITCH = 96, 128, 3.104
 ANGLES = (0.0, 90.0)
 Floats = NDArray[np.float64]
 
@@ -82,8 +82,8 @@ def rays(angle_deg: float) -> tuple[Floats, Floats]:
 def cast(
     mu: NDArray[np.float32], index_from_fixed: Floats, source: Floats, pixels: Floats
 ) -> Floats:
-    """Line integrals by 1.5 mm steps through trilinear samples."""
-    step = 1.5
+    """Line integrals by 2 mm steps through trilinear samples."""
+    step = 2.0
     direction = pixels - source
     direction = direction / np.linalg.norm(direction, axis=-1, keepdims=True)
     start = (source @ index_from_fixed[:3, :3].T + index_from_fixed[:3, 3] + 1.0).astype(np.float32)
