@@ -509,6 +509,23 @@ class ClearanceRoom:
         Raises:
             ClearanceInputError: a joint that is none, or a question without an answer.
         """
+    def map(
+        self, drives: Sequence[tuple[Literal["row", "column"], ArrayLike]], *, rows: int, columns: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint32]]:
+        """Lower bound of the scene's clearance (mm, 0 for contact) and number of the nearest pair at every cell's middle.
+
+        One drive a frame: the map axis that moves it and its motion as in `sweep`. Cell (i, j) covers [i, i + 1] / rows
+        by [j, j + 1] / columns. Both results (rows, columns). The GIL is released.
+        """
+    def certified_map(
+        self,
+        drives: Sequence[tuple[Literal["row", "column"], ArrayLike]],
+        *,
+        rows: int,
+        columns: int,
+        margin_mm: float,
+    ) -> NDArray[np.uint8]:
+        """What holds everywhere in each cell (rows, columns): 1 clear by `margin_mm`, 2 contact, 0 neither was shown."""
     @staticmethod
     def poses_at(motions: Sequence[ArrayLike], s: float) -> NDArray[np.float64]:
         """Poses fixed <- frame (n, 4, 4) of such motions at s."""

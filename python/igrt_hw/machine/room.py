@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -142,6 +143,26 @@ class SweepResult:
     model_hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class MapAxis:
+    """One axis of a map: from `start` to `stop` in `cells` equal cells.
+
+    `name` is `gantry` (degrees), a couch axis (`rotation`, `lateral`, ...; mm or degrees) or an arm (extension 0 to 1).
+    """
+
+    name: str
+    start: float
+    stop: float
+    cells: int
+
+    @property
+    def unit(self) -> str:
+        """Unit of the axis, for labels."""
+        if self.name in ("lateral", "longitudinal", "vertical"):
+            return "mm"
+        return "extension" if self.name.endswith("_arm") else "deg"
+
+
 class Room:
     """A machine with a patient on its couch. Immutable; safe to ask from several threads.
 
@@ -185,6 +206,16 @@ class Room:
     def measured_pairs(self) -> tuple[tuple[str, str], ...]:
         """The pairs that are measured, by name, in a fixed order."""
         return tuple(dict.fromkeys(self._pair_names(number) for number in range(len(self._pairs))))
+
+    @property
+    def pair_names(self) -> tuple[tuple[str, str], ...]:
+        """Names of every measured pair of solids, in the order of the core's numbers."""
+        return tuple(self._pair_names(number) for number in range(len(self._pairs)))
+
+    @property
+    def core(self) -> ClearanceRoom:
+        """The room in the core, for maps and planners of this package."""
+        return self._core
 
     def retracted(self) -> dict[str, float]:
         """A panel state with every arm in."""
@@ -269,6 +300,65 @@ class Room:
             measured=measured,
             model_hash=self.model_hash,
         )
+
+    def map_drives(
+        self,
+        axes: Sequence[float],
+        gantry_deg: float,
+        panel_state: PanelState,
+        *,
+        row: MapAxis,
+        column: MapAxis,
+    ) -> list[tuple[Literal["row", "column"], Joints]]:
+        """The motions of a map, one a frame, each with the map axis that drives it.
+
+        Raises:
+            RoomError: an unknown axis, a range without width, or a frame that both axes would drive.
+        """
+        still = self._motions(axes, axes, (gantry_deg, gantry_deg), (panel_state, panel_state))
+        moved = {}
+        for which, axis in (("row", row), ("column", column)):
+            if axis.cells < 1 or not axis.start != axis.stop:
+                raise RoomError(
+                    f"{which} axis {axis.name!r}: it needs a range and at least one cell"
+                )
+            moved[which] = self._motions(*self._along(axis, axes, gantry_deg, panel_state))
+        drives: list[tuple[Literal["row", "column"], Joints]] = []
+        for frame, base, by_row, by_column in zip(
+            self._frames, still, moved["row"], moved["column"], strict=True
+        ):
+            with_row, with_column = (
+                not np.array_equal(base, by_row),
+                not np.array_equal(base, by_column),
+            )
+            if with_row and with_column:
+                raise RoomError(
+                    f"{row.name} and {column.name} both move frame {frame!r}; "
+                    "one axis of a map must move the couch and the other the machine"
+                )
+            drives.append(("column", by_column) if with_column else ("row", by_row))
+        return drives
+
+    def _along(
+        self, axis: MapAxis, axes: Sequence[float], gantry_deg: float, panel_state: PanelState
+    ) -> tuple[
+        Sequence[float], Sequence[float], tuple[float, float], tuple[PanelState, PanelState]
+    ]:
+        """Start and target of a motion along one axis, everything else as given."""
+        names = tuple(entry.name for entry in self._description.axis)
+        if axis.name == "gantry":
+            return axes, axes, (axis.start, axis.stop), (panel_state, panel_state)
+        gantry = (gantry_deg, gantry_deg)
+        if axis.name in self.arms:
+            panels = ({**panel_state, axis.name: axis.start}, {**panel_state, axis.name: axis.stop})
+            return axes, axes, gantry, panels
+        if axis.name not in names:
+            known = ", ".join(("gantry", *names, *self.arms))
+            raise RoomError(f"{axis.name!r} is no axis of this room; it has {known}")
+        at = names.index(axis.name)
+        start, target = list(axes), list(axes)
+        start[at], target[at] = axis.start, axis.stop
+        return start, target, gantry, (panel_state, panel_state)
 
     @cached_property
     def model_hash(self) -> str:
@@ -446,6 +536,7 @@ def _shape(part: PartDescription) -> object:
 __all__ = [
     "ClearanceInputError",
     "ClearanceResult",
+    "MapAxis",
     "PairClearance",
     "PanelState",
     "PathPlace",

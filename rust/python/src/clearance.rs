@@ -1,8 +1,8 @@
 //! The face of `igrt_motion::clearance`: rooms, distances, sweeps.
 
 use igrt_motion::clearance::{
-    Chain, ClearanceError as CoreClearanceError, Geometry, Hull, Joint, Mesh, Pair, PartSpec,
-    Place, Precision, Rigid, Room, Solid, SweepOptions, V3,
+    Chain, ClearanceError as CoreClearanceError, Drive, Geometry, Grid, Hull, Joint, Mesh, Pair,
+    PartSpec, Place, Precision, Rigid, Room, Solid, SweepOptions, V3,
 };
 use numpy::ndarray::{Array2, Array3};
 use numpy::{IntoPyArray, PyArray2, PyArray3, PyReadonlyArray2};
@@ -169,6 +169,36 @@ fn chains(motions: &[Bound<'_, PyAny>]) -> PyResult<Vec<Chain>> {
         .collect()
 }
 
+/// Which map axis drives each frame: "row" or "column", and its motion.
+fn drives(drives: &[(String, Bound<'_, PyAny>)]) -> PyResult<Vec<Drive>> {
+    drives
+        .iter()
+        .enumerate()
+        .map(|(at, (axis, motion))| {
+            let chain = chain(motion, &format!("motion {at}"))?;
+            match axis.as_str() {
+                "row" => Ok(Drive::Row(chain)),
+                "column" => Ok(Drive::Column(chain)),
+                other => refuse(format!(
+                    "motion {at}: {other:?} is no axis of a map; row or column"
+                )),
+            }
+        })
+        .collect()
+}
+
+fn grid_of<T>(py: Python<'_>, grid: Grid, values: Vec<T>) -> Bound<'_, PyArray2<T>>
+where
+    T: numpy::Element + Clone + Default,
+{
+    Array2::from_shape_vec((grid.rows, grid.columns), values)
+        .unwrap_or_else(|_| Array2::default((0, 0)))
+        .into_pyarray(py)
+}
+
+/// Lower bounds in mm, numbers of the nearest pairs.
+type MapTuple<'py> = (Bound<'py, PyArray2<f64>>, Bound<'py, PyArray2<u32>>);
+
 fn table<const N: usize>(py: Python<'_>, values: Vec<[f64; N]>) -> Bound<'_, PyArray2<f64>> {
     let count = values.len();
     let flat = values.into_iter().flatten().collect();
@@ -283,6 +313,40 @@ impl PyClearanceRoom {
             table(py, profile),
             found.measured,
         ))
+    }
+
+    #[pyo3(signature = (drives, *, rows, columns))]
+    fn map<'py>(
+        &self,
+        py: Python<'py>,
+        drives: Vec<(String, Bound<'_, PyAny>)>,
+        rows: usize,
+        columns: usize,
+    ) -> PyResult<MapTuple<'py>> {
+        let (drives, grid) = (self::drives(&drives)?, Grid { rows, columns });
+        let cells = detached(py, || self.room.map(&drives, grid, Precision::fast())).or_raise()?;
+        let lower = cells.iter().map(|cell| cell.lower_mm).collect();
+        let pairs = cells.iter().map(|cell| cell.pair).collect();
+        Ok((grid_of(py, grid, lower), grid_of(py, grid, pairs)))
+    }
+
+    #[pyo3(signature = (drives, *, rows, columns, margin_mm))]
+    fn certified_map<'py>(
+        &self,
+        py: Python<'py>,
+        drives: Vec<(String, Bound<'_, PyAny>)>,
+        rows: usize,
+        columns: usize,
+        margin_mm: f64,
+    ) -> PyResult<Bound<'py, PyArray2<u8>>> {
+        let (drives, grid) = (self::drives(&drives)?, Grid { rows, columns });
+        let states = detached(py, || {
+            self.room
+                .certified_map(&drives, grid, margin_mm, Precision::fast())
+        })
+        .or_raise()?;
+        let states = states.into_iter().map(|state| state as u8).collect();
+        Ok(grid_of(py, grid, states))
     }
 
     /// The poses fixed <- frame of motions at path parameter `s`, (n, 4, 4).

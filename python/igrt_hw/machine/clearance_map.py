@@ -1,0 +1,188 @@
+"""Maps of clearance over two axes: a machine axis against a couch axis, with what is certain of every cell.
+
+A cell is called clear only if the parts keep the margin everywhere inside it, between the measured middles too, and in
+contact only if there is contact everywhere inside it. What is neither stays open, and counts as not deliverable.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from igrt_hw.machine.room import MapAxis, PanelState, Room, RoomError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FINEST = 0.25
+"""Cells are cut for certification until their pieces are at most this wide, degrees or millimetres."""
+
+
+class CellState(IntEnum):
+    """What is certain of a whole cell."""
+
+    OPEN = 0
+    CLEAR = 1
+    CONTACT = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClearanceMap:
+    """The clearance over two axes.
+
+    Attributes:
+        row, column: the axes, with ranges and numbers of cells.
+        lower_mm: (rows, columns) at the middle of every cell the clearance is at least this; 0 is contact.
+        pair: (rows, columns) number of the nearest pair there, into `pairs`.
+        pairs: names; the first part of each moves with the couch.
+        state: (rows, columns) `CellState`: what holds everywhere inside the cell, for `margin_mm`.
+        margin_mm: the clearance asked for.
+        model_hash: SHA-256 of the collision model.
+    """
+
+    row: MapAxis
+    column: MapAxis
+    lower_mm: NDArray[np.float64]
+    pair: NDArray[np.uint32]
+    pairs: tuple[tuple[str, str], ...]
+    state: NDArray[np.uint8]
+    margin_mm: float
+    model_hash: str
+
+    def clear_arcs(self, column: int) -> list[tuple[float, float]]:
+        """Ranges of the row axis that keep the margin all the way, for every place of a column; longest first."""
+        clear = np.concatenate([[False], self.state[:, column] == CellState.CLEAR, [False]])
+        edges = np.flatnonzero(np.diff(clear.astype(int)))
+        bounds = np.linspace(self.row.start, self.row.stop, self.row.cells + 1)
+        arcs = [
+            (float(bounds[a]), float(bounds[b]))
+            for a, b in zip(edges[::2], edges[1::2], strict=True)
+        ]
+        return sorted(arcs, key=lambda arc: arc[0] - arc[1])
+
+    def write_data(self, file: str | Path) -> None:
+        """Everything as `.npz` (arrays) or `.json` (lists, for other tools).
+
+        Raises:
+            RoomError: another suffix.
+        """
+        file = Path(file)
+        about = {
+            "row": {"axis": self.row.name, "start": self.row.start, "stop": self.row.stop},
+            "column": {
+                "axis": self.column.name,
+                "start": self.column.start,
+                "stop": self.column.stop,
+            },
+            "pairs": [list(pair) for pair in self.pairs],
+            "margin_mm": self.margin_mm,
+            "model_hash": self.model_hash,
+            "states": {state.name.lower(): int(state) for state in CellState},
+        }
+        arrays: dict[str, NDArray[Any]] = {
+            "lower_mm": np.round(self.lower_mm, 4),
+            "pair": self.pair,
+            "state": self.state,
+        }
+        if file.suffix == ".npz":
+            np.savez_compressed(file, about=json.dumps(about), **arrays)  # type: ignore[arg-type]
+        elif file.suffix == ".json":
+            lists = {name: array.tolist() for name, array in arrays.items()}
+            file.write_text(json.dumps({**about, **lists}), encoding="utf-8")
+        else:
+            raise RoomError(f"{file.name}: map data is written as .npz or .json")
+
+    def figure(self, title: str = "") -> Figure:
+        """A matplotlib figure: clearance in colour, contact black, uncertain cells hatched, whole arcs marked."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(9.0, 6.0), layout="constrained")
+        axes = figure.add_subplot()
+        extent = (self.column.start, self.column.stop, self.row.start, self.row.stop)
+        shown = np.where(self.lower_mm > 0.0, self.lower_mm, np.nan)
+        image = axes.imshow(
+            shown,
+            origin="lower",
+            extent=extent,
+            aspect="auto",
+            cmap="viridis",
+            vmin=0.0,
+            interpolation="nearest",
+        )
+        axes.set_facecolor("black")
+        figure.colorbar(image, ax=axes, label="clearance, lower bound (mm)")
+        uncertain = np.where((self.state == CellState.OPEN) & (self.lower_mm > 0.0), 1.0, np.nan)
+        columns = np.linspace(self.column.start, self.column.stop, self.column.cells + 1)
+        rows = np.linspace(self.row.start, self.row.stop, self.row.cells + 1)
+        axes.pcolor(columns, rows, uncertain, hatch="////", alpha=0.0)
+        whole = [
+            (columns[k] + columns[k + 1]) / 2.0
+            for k in range(self.column.cells)
+            if bool((self.state[:, k] == CellState.CLEAR).all())
+        ]
+        axes.plot(
+            whole,
+            np.full(len(whole), self.row.stop),
+            "v",
+            color="tab:green",
+            clip_on=False,
+            label=f"every {self.row.name} keeps {self.margin_mm:g} mm",
+        )
+        axes.set_xlabel(f"{self.column.name} ({self.column.unit})")
+        axes.set_ylabel(f"{self.row.name} ({self.row.unit})")
+        axes.set_title(title or "Clearance; black: contact, hatched: margin not certain")
+        if whole:
+            axes.legend(loc="upper right")
+        return figure
+
+
+def clearance_map(
+    room: Room,
+    axes: Sequence[float],
+    panel_state: PanelState,
+    *,
+    row: MapAxis,
+    column: MapAxis,
+    gantry_deg: float = 0.0,
+    margin_mm: float = 20.0,
+) -> ClearanceMap:
+    """Measure and certify a map with the other couch axes at `axes`, the gantry at `gantry_deg`, the arms as given.
+
+    One axis must move the couch and the other the machine ("gantry", an arm).
+
+    Raises:
+        RoomError: an unknown axis, a range without width, two axes that move one part, above 16 million pieces.
+        ClearanceInputError: a margin out of range.
+    """
+    drives = room.map_drives(axes, gantry_deg, panel_state, row=row, column=column)
+    cuts = [_cuts(axis) for axis in (row, column)]
+    pieces = row.cells * cuts[0] * column.cells * cuts[1]
+    if pieces > 16_000_000:
+        raise RoomError(
+            f"the map would be certified in {pieces} pieces; ask for a smaller range or fewer cells"
+        )
+    lower, pair = room.core.map(drives, rows=row.cells, columns=column.cells)
+    fine = room.core.certified_map(
+        drives, rows=row.cells * cuts[0], columns=column.cells * cuts[1], margin_mm=margin_mm
+    )
+    blocks = fine.reshape(row.cells, cuts[0], column.cells, cuts[1])
+    state = np.full((row.cells, column.cells), CellState.OPEN, dtype=np.uint8)
+    for certain in (CellState.CLEAR, CellState.CONTACT):
+        state[(blocks == certain).all(axis=(1, 3))] = certain
+    return ClearanceMap(
+        row, column, lower, pair, room.pair_names, state, margin_mm, room.model_hash
+    )
+
+
+def _cuts(axis: MapAxis) -> int:
+    """Pieces per cell along an axis: a power of two."""
+    width = abs(axis.stop - axis.start) / axis.cells
+    return int(2 ** math.ceil(math.log2(max(width / FINEST, 1.0))))
