@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from igrt_hw.client import StreamUpdate
 from igrt_tui import rehearsal
 from igrt_tui.app import OperatorApp
 from igrt_tui.view_model.text import plain
@@ -64,9 +65,18 @@ class Terminal:
         """Type text as a hand does, character by character in time."""
         names = {"+": "plus", "-": "minus", ".": "full_stop", " ": "space"}
         for character in text:
-            self.clock.advance(every_ms)
+            self.advance(every_ms)
             await self.pilot.press(names.get(character, character))
         await self.settle()
+
+    def advance(self, milliseconds: float) -> None:
+        """Let time pass with the supervisor there: no instant in which its last word looks old."""
+        self.clock.advance(milliseconds)
+        supervisor = self.supervisor
+        if not supervisor.silent and supervisor.signed_in is not None:
+            self.app.hear(
+                StreamUpdate(supervisor.now, supervisor.connected, 0.0, False, supervisor.cause)
+            )
 
     async def settle(self) -> None:
         for _ in range(4):

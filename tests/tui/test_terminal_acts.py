@@ -33,7 +33,7 @@ async def approved_up_to_f8(t: Any, code: str = "R4KD", fact: str = "+8.1") -> N
     await t.type(code)
     await t.press("tab")
     await t.type(fact)
-    t.clock.advance(5000)
+    t.advance(5000)
     await t.settle()
 
 
@@ -69,7 +69,7 @@ async def test_every_screen_carries_the_simulator_banner(
     async with terminal() as t:
         await t.press(key)
         assert t.is_on(screen)
-        banner = t.app.screen.query_one("#banner").lines[0][0].text
+        banner = t.app.screen.query_one("#head").lines[0][0].text
         assert banner.count("SIMULATOR") == 2
         assert "NOT A MEDICAL DEVICE" in banner
 
@@ -520,7 +520,7 @@ async def test_the_space_bar_squeezes_the_simulated_enable_and_another_key_lets_
     async with terminal(rehearsal.status(S.ARMED)) as t:
         await t.press("f6", "space")
         assert t.hand.told == [("enabled", 700)]
-        t.clock.advance(300)
+        t.advance(300)
         await t.press("space")
         assert t.hand.told == [("enabled", 700)] * 2
         await t.press("a")

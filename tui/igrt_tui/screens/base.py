@@ -14,7 +14,6 @@ from textual.widget import Widget
 from igrt_tui.keys import GLOBAL_KEYS, SIGNED_OUT_KEYS
 from igrt_tui.view_model import header
 from igrt_tui.view_model.local import Scene
-from igrt_tui.view_model.text import Span, Tone, line
 from igrt_tui.widgets.panel import Panel
 
 if TYPE_CHECKING:
@@ -46,15 +45,8 @@ class OperatorScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Put head and foot round the body."""
-        with Vertical(id="top"):
-            yield Panel(id="banner")
-            yield Panel(id="alarm")
-            yield Panel(id="who")
-            yield Panel(id="state")
-        with Vertical(id="bottom"):
-            yield Panel(id="answer")
-            yield Panel(id="screen-keys")
-            yield Panel(id="global-keys")
+        yield Panel(id="head")
+        yield Panel(id="foot")
         with Vertical(id="body"):
             yield from self.body()
 
@@ -67,7 +59,7 @@ class OperatorScreen(Screen[None]):
         for found in self.query(Panel):
             if found.id is not None:
                 self._parts[found.id] = found
-        self.composed = "global-keys" in self._parts  # false if the app ends just now
+        self.composed = "foot" in self._parts  # false if the app ends just now
 
     def on_screen_resume(self) -> None:
         """Draw at once when the screen comes to the front."""
@@ -75,22 +67,9 @@ class OperatorScreen(Screen[None]):
 
     def draw(self, scene: Scene) -> None:
         """Draw head, body and foot from one scene."""
-        banner = self.panel("banner")
-        banner.show(
-            (
-                line(
-                    Span(header.banner(scene).center(max(1, scene.local.width))),
-                ),
-            )
-        )
-        self.panel("alarm").show((header.alarm_line(scene),))
-        self.panel("who").show((header.identity_line(scene),))
-        self.panel("state").show((header.state_line(scene),))
-        self.panel("answer").show((header.answer_line(scene.local.answer, scene.local),))
-        title = (Span(f"{self.TITLE_WORDS.upper()}  ", Tone.TITLE),) if self.TITLE_WORDS else ()
-        self.panel("screen-keys").show(((*title, *header.key_line(self.keys_now(scene))),))
+        self.panel("head").show(header.head(scene))
         keys = GLOBAL_KEYS if scene.local.user else SIGNED_OUT_KEYS
-        self.panel("global-keys").show((header.key_line(keys, roomy=False),))
+        self.panel("foot").show(header.foot(scene, self.TITLE_WORDS, self.keys_now(scene), keys))
         self.draw_body(scene)
 
     def keys_now(self, scene: Scene) -> tuple[tuple[str, str], ...]:

@@ -3,7 +3,7 @@
 from igrt_hw.models.status import Alarm, AlarmPriority, LoopState, SupervisorStatus
 from igrt_tui.view_model.local import HEIGHT_MIN, WIDTH_MIN, Answer, AnswerTone, Local, Scene
 from igrt_tui.view_model.numbers import age
-from igrt_tui.view_model.text import Line, Span, Tone, dim, key, line, marked, strong
+from igrt_tui.view_model.text import Line, Lines, Span, Tone, dim, key, line, marked, strong
 
 PRIORITY_TONE = {
     AlarmPriority.HIGH: Tone.HIGH,
@@ -12,6 +12,8 @@ PRIORITY_TONE = {
 }
 PRIORITY_MARK = {AlarmPriority.HIGH: "***", AlarmPriority.MEDIUM: "**", AlarmPriority.LOW: "*"}
 _ORDER = [AlarmPriority.HIGH, AlarmPriority.MEDIUM, AlarmPriority.LOW]
+
+Keys = tuple[tuple[str, str], ...]
 
 STATE_WORDS = {
     LoopState.IDLE: "no patient",
@@ -44,6 +46,24 @@ def banner(scene: Scene) -> str:
     links = scene.status.links if scene.status else ()
     ports = "  ".join(f"{link.name} {link.port}" for link in links)
     return f"HARDWARE  {ports}  ·  NOT A MEDICAL DEVICE, NOT FOR PATIENTS"
+
+
+def head(scene: Scene) -> Lines:
+    """Return the four lines at the top of every screen."""
+    width = max(1, scene.local.width)
+    rest = (alarm_line(scene), identity_line(scene), state_line(scene))
+    title = line(Span(banner(scene).center(width), Tone.BANNER))
+    return (title, *(line(" ", *of_line) for of_line in rest))
+
+
+def foot(scene: Scene, title: str, own: Keys, everywhere: Keys) -> Lines:
+    """Return the three lines at the foot of every screen: what was answered, the screen's keys, everybody's keys."""
+    name = (Span(f"{title.upper()}  ", Tone.TITLE),) if title else ()
+    return (
+        line(" ", *answer_line(scene.local.answer, scene.local)),
+        line(" ", *name, *key_line(own)),
+        line(" ", *key_line(everywhere, roomy=False)),
+    )
 
 
 def ordered_alarms(status: SupervisorStatus) -> tuple[Alarm, ...]:
@@ -194,7 +214,7 @@ def answer_line(answer: Answer | None, local: Local) -> Line:
     return line(marked(tones[answer.tone], word + answer.text))
 
 
-def key_line(keys: tuple[tuple[str, str], ...], *, roomy: bool = True) -> Line:
+def key_line(keys: Keys, *, roomy: bool = True) -> Line:
     """Lay out keys with their meaning."""
     pieces: list[Span] = []
     for name, meaning in keys:

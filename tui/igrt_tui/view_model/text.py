@@ -20,6 +20,7 @@ class Tone(StrEnum):
     MEDIUM = "medium"
     HIGH = "high"
     OLD = "old"
+    BANNER = "banner"
 
 
 SYMBOLS = {

@@ -27,6 +27,7 @@ LOOKS: dict[Tone, tuple[str, str, str]] = {
     Tone.LOW: ("igrt-low", "", "bold"),
     Tone.MEDIUM: ("igrt-medium", "", "bold"),
     Tone.HIGH: ("igrt-high-text", "igrt-high", "bold"),
+    Tone.BANNER: ("igrt-banner-text", "igrt-banner", "bold"),
     Tone.OLD: ("igrt-dim", "", "italic strike"),
 }
 

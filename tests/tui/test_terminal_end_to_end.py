@@ -1,0 +1,211 @@
+"""The whole loop by keyboard, in a real terminal (tmux), with real processes and real ptys."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+COLUMNS, ROWS = 100, 30
+WAIT_S = 120.0
+KEY_S = 0.15  # between two characters: a hand, not a paste
+BIN = Path(sys.executable).parent
+
+pytestmark = [
+    pytest.mark.hil,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        shutil.which("tmux") is None, reason="tmux is not installed; CI installs it"
+    ),
+    pytest.mark.skipif(
+        not (BIN / "igrt-sim").exists(), reason="the simulator is not installed here"
+    ),
+]
+
+
+class Operator:
+    """Hands and eyes at a tmux terminal."""
+
+    def __init__(self, socket: str, command: list[str | Path]) -> None:
+        self._socket = socket
+        self._tmux(
+            "new-session", "-d", "-s", "t", "-x", str(COLUMNS), "-y", str(ROWS),
+            "-e", f"PATH={BIN}{os.pathsep}{os.environ['PATH']}",
+            "env", "-u", "COLUMNS", "-u", "LINES",  # a test runner sets them; the terminal knows better
+            *(str(part) for part in command),
+            ";", "set-option", "remain-on-exit", "on",
+        )  # fmt: skip
+
+    def _tmux(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["tmux", "-L", self._socket, "-f", os.devnull, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    def close(self) -> None:
+        subprocess.run(
+            ["tmux", "-L", self._socket, "kill-server"], capture_output=True, check=False
+        )
+
+    def screen(self) -> str:
+        return self._tmux("capture-pane", "-p", "-t", "t")
+
+    def see(self, words: str, seconds: float = WAIT_S) -> str:
+        """Wait until words are on the screen; fail with the screen if they never are."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            screen = self.screen()
+            if re.search(words, screen):
+                return screen
+            time.sleep(0.2)
+        raise AssertionError(
+            f"'{words}' never came in {seconds:.0f} s; the screen:\n{self.screen()}"
+        )
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self._tmux("send-keys", "-t", "t", key)
+            time.sleep(KEY_S)
+
+    def type(self, text: str) -> None:
+        for character in text:
+            self._tmux("send-keys", "-t", "t", "-l", "--", character)
+            time.sleep(KEY_S)
+
+    def do(self, key: str, asks: str) -> None:
+        """Start an act that asks once more, and affirm it."""
+        self.press("F2")
+        self.see("CONSOLE")
+        self.press(key)
+        self.see(asks)
+        self.press("F8")
+
+    def hold_enable_until(self, words: str, seconds: float = WAIT_S) -> None:
+        """Keep the space bar down, as a terminal repeats it."""
+        until = time.monotonic() + seconds
+        while not re.search(words, self.screen()):
+            assert time.monotonic() < until, self.screen()
+            self._tmux("send-keys", "-t", "t", "Space")
+            time.sleep(0.08)
+
+    def exit_code(self) -> int | None:
+        state = self._tmux(
+            "list-panes", "-t", "t", "-F", "#{pane_dead} #{pane_dead_status}"
+        ).split()
+        return int(state[1]) if state[0] == "1" else None
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> Iterator[Operator]:
+    command: list[str | Path] = [BIN / "igrt", "demo", "--seed", "5", "--keep", tmp_path / "run"]
+    made = Operator(f"igrt-test-{os.getpid()}", command)
+    yield made
+    made.close()
+
+
+def image_register_propose(operator: Operator) -> None:
+    operator.do("i", "X-RAYS")
+    operator.see(r"\n IMAGED ")
+    operator.press("g")
+    operator.see(r"\n REGISTERED ")
+    operator.press("m")
+    operator.see(r"\n CHECKED ")
+
+
+def approve_and_arm(operator: Operator) -> None:
+    operator.press("F4")
+    operator.see("REVIEW")
+    operator.press("F5")
+    screen = operator.see("no spaces")
+    code = re.search(r"code {3}(\w) (\w) (\w) (\w)", screen)
+    asked = re.search(r"▶ \w+ \w+ +\S+ +\S+ +(\S+)", screen)
+    assert code is not None, screen
+    assert asked is not None, screen
+    operator.press(
+        "Enter", "Enter"
+    )  # a habit that must approve nothing: it goes round the two fields
+    operator.see(r"\n CHECKED ")
+    operator.type("".join(code.groups()))
+    operator.press("Tab")
+    operator.type(asked.group(1))
+    operator.see("F8 +approves this shift, once", 20)
+    operator.press("F8")
+    operator.see(r"\n APPROVED ")
+    operator.do("a", "The plan goes to the couch")
+    operator.see(r"\n ARMED ")
+
+
+def test_one_shift_goes_through_the_nine_steps_by_keyboard(
+    operator: Operator, tmp_path: Path
+) -> None:
+    operator.see("SIGN IN")
+    operator.see("SIMULATOR.*NOT A MEDICAL DEVICE")
+    operator.press("Enter")
+    operator.see(r"\n IDLE ")
+    operator.press("o")
+    wristband = operator.see("Wristband").partition("Wristband")[2]
+    identity = re.search(r"patient ID +(\S+)", wristband)
+    born = re.search(r"birth date +(\d{8})", wristband)
+    assert identity is not None
+    assert born is not None
+    operator.type(identity.group(1))
+    operator.press("Tab")
+    operator.type(born.group(1))
+    operator.press("F8")
+    operator.see(r"\n PATIENT_BOUND ")
+    operator.do("s", "The patient lies on the couch")
+    operator.see(r"\n SETUP ")
+    image_register_propose(operator)
+    approve_and_arm(operator)
+
+    operator.hold_enable_until(r"\n MOVING ")
+    operator.press("F12")
+    operator.see(r"\n SUPERSEDED ")  # HOLD in the middle of a move: what was approved is void
+
+    image_register_propose(operator)
+    approve_and_arm(operator)
+    operator.hold_enable_until(r"\n ARRIVED ")
+    operator.do("i", "X-RAYS")
+    operator.see("g +Register the images")
+    operator.press("g")
+    operator.see(r"\n VERIFIED ")
+    operator.do("b", "The beam gate will be energised")
+    operator.see(r"\n BEAM_READY ")
+
+    operator.press("F9")
+    operator.see("RECORD")
+    operator.press("C-v")
+    operator.see(r"chain: . holds over \d+ entries")
+    operator.press("C-q")
+    operator.see("Type the word quit")
+    operator.type("quit")
+    operator.press("Enter")
+    until = time.monotonic() + WAIT_S
+    while operator.exit_code() is None and time.monotonic() < until:
+        time.sleep(0.2)
+    assert operator.exit_code() == 0
+    assert not left_over(tmp_path / "run")
+
+
+def left_over(run: Path) -> list[str]:
+    """Return the command lines of processes that still work in the run's folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(run) in words:
+            found.append(words)
+    return found
