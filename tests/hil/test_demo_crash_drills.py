@@ -21,6 +21,7 @@ import pytest
 from igrt_hw.client import AsyncClient, ClientError, SimulatedHand
 from igrt_hw.demo.run import DemoSettings, Running, start
 from igrt_hw.demo.script import ScriptedOperator
+from igrt_hw.models.commands import Stop
 from igrt_hw.models.record import RecordEntry
 from igrt_hw.models.status import LoopState
 from igrt_hw.records import RecordStore, recovery
@@ -225,24 +226,10 @@ async def test_cutting_the_line_stops_the_couch_and_latches(tmp_path: Path) -> N
         assert any(e.kind in ("link", "transition") and "couch" in e.text.lower() for e in entries)
 
 
-async def test_stop_from_the_command_line_wins(tmp_path: Path) -> None:
+async def test_stop_wins_and_nothing_resumes(tmp_path: Path) -> None:
     async with in_mid_path(tmp_path) as drill:
-        assert drill.client.signed_in is not None
-
-        async def stop() -> None:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "igrt_hw.cli", "stop", "--reason", "drill",
-                env={
-                    **os.environ,
-                    "IGRT_URL": drill.client.url,
-                    "IGRT_TOKEN": drill.client.signed_in.token,
-                },
-                stdout=asyncio.subprocess.DEVNULL,
-            )  # fmt: skip
-            assert await process.wait() == 0
-
-        # Starting a process takes its time; what counts here is that the couch stops and that nothing resumes it.
-        await drill.harm_and_rest(stop, reaction_s=5.0)
+        stop = Stop(reason="drill")
+        await drill.harm_and_rest(lambda: drill.client.demand(stop), reaction_s=0.3)
         status = await drill.client.status()
         assert status.state is LoopState.SUPERSEDED
         assert "STOP by demo: drill" in texts(drill.record(), "stop")

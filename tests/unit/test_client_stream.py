@@ -356,3 +356,24 @@ def test_no_simulator_is_a_sentence(tmp_path):
         hand.truth()
     with pytest.raises(SimulatorUnreachableError, match="is the simulator running"):
         Endpoints.read(tmp_path / "endpoints.json")
+
+
+async def test_a_stream_that_is_left_while_news_comes_ends(bench):
+    """Left at the very instant of a news, again and again: the watcher must end every time."""
+    async with bench.serving(), bench.client() as client:
+        for number in range(30):
+            seen = asyncio.Event()
+
+            async def watch(seen=seen):
+                async with aclosing(client.stream("console-1")) as updates:
+                    async for update in updates:
+                        if update.status is not None:
+                            seen.set()
+
+            watching = asyncio.create_task(watch())
+            async with asyncio.timeout(20):
+                await seen.wait()
+                await asyncio.sleep(number * 0.003)
+                watching.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await watching

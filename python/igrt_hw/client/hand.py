@@ -113,7 +113,8 @@ class SimulatedHand:
         """Any operation of `docs/simulator_control.md`; raises a `SimulatorError`."""
         async with self._lock:
             try:
-                return await asyncio.wait_for(self._exchange(op, fields), ANSWER_TIMEOUT_S)
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    return await self._exchange(op, fields)
             except asyncio.CancelledError:
                 self._drop()  # half an exchange: the next question must not read this one's answer
                 raise

@@ -94,7 +94,9 @@ class StatusStream:
         try:
             while True:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), TICK_S)
+                    # Not wait_for: before Python 3.12 it can swallow a cancellation that meets the news.
+                    async with asyncio.timeout(TICK_S):
+                        await self._news.wait()
                 self._news.clear()
                 if pump.done():
                     pump.result()
