@@ -33,7 +33,7 @@ SIMULATOR_START_S = 60.0
 SUPERVISOR_START_S = 60.0
 AFTER_CRASH_S = 10.0  # long enough to read on screen what was lost, before the report comes
 LEAVE_SCREEN = "\x1b[?1049l\x1b[?25h\x1b[?1000l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[0m"
-BANNER = "SIMULATOR   no real couch, no real X-rays, no real patient   NOT A MEDICAL DEVICE"
+BANNER = "SIMULATOR: no real couch, no real X-rays, no real patient\nNOT A MEDICAL DEVICE"
 
 
 @dataclass(frozen=True, slots=True)
