@@ -180,7 +180,6 @@ enum Phase {
 
 #[derive(Debug, Clone)]
 struct Motion {
-    travel: Travel,
     phase: Phase,
     purpose: Purpose,
     /// Comes to rest on the path; set with the cause of the stop.
@@ -207,6 +206,8 @@ pub struct Core {
     shown_nonce: u32,
     token: [u8; 16],
     motion: Option<Motion>,
+    /// The way of the motion under way, or of the last; apart from it, as a cycle takes the motion out and puts it back.
+    travel: Travel,
     drive: Drive,
     gate: bool,
     wires: Wires,
@@ -245,6 +246,7 @@ impl Couch {
             shown_nonce: 0,
             token: [0; 16],
             motion: None,
+            travel: Travel::new(Path::default()),
             drive: Drive {
                 position: sensors.primary.map(f64::from),
                 ..Drive::default()
@@ -252,7 +254,7 @@ impl Couch {
             gate: false,
             wires: Wires::default(),
             sensors: *sensors,
-            supervision: Supervision::new(sensors, now_us),
+            supervision: Supervision::new(sensors, &config.limits, now_us),
             arrived: false,
         };
         Self {
@@ -400,7 +402,7 @@ impl Core {
         }
         if let Some(motion) = &mut self.motion {
             motion.ending = true;
-            motion.controlled_stop(now_us);
+            motion.controlled_stop(&mut self.travel, now_us);
         }
     }
 
@@ -510,8 +512,8 @@ impl Core {
             enabled: true,
             release_brakes: true,
         };
+        self.travel = Travel::new(path);
         self.motion = Some(Motion {
-            travel: Travel::new(path),
             phase: Phase::Releasing { since_us: now_us },
             purpose,
             stopping: false,
@@ -554,7 +556,7 @@ impl Core {
                 self.void_plan();
             }
             if fresh {
-                motion.controlled_stop(now_us);
+                motion.controlled_stop(&mut self.travel, now_us);
             }
         }
         if self.step_phase(context, &mut motion) {
@@ -570,7 +572,7 @@ impl Core {
                 if motion.stopping {
                     motion.phase = Phase::Braking { since_us: now_us };
                 } else if self.sensors.brakes_released {
-                    motion.travel.start(now_us);
+                    self.travel.start(now_us);
                     motion.phase = Phase::Running;
                 } else if now_us - since_us > BRAKE_TIMEOUT_US {
                     self.latch(fault::BRAKE_NOT_RELEASED, StopCause::Fault);
@@ -578,10 +580,10 @@ impl Core {
                 }
             }
             Phase::Running => {
-                let set = motion.travel.advance(now_us);
+                let set = self.travel.advance(now_us);
                 self.drive.position = set.position;
                 self.drive.speed = set.speed;
-                if motion.travel.at_rest(now_us) {
+                if self.travel.at_rest(now_us) {
                     self.drive.speed = [0.0; AXES];
                     motion.phase = Phase::Settling {
                         since_us: now_us,
@@ -595,7 +597,7 @@ impl Core {
             } => {
                 let agreed_us = self
                     .supervision
-                    .settled(&self.sensors, &self.drive, &self.limits)
+                    .settled(&self.sensors, &self.drive)
                     .then(|| agreed_us.unwrap_or(now_us));
                 motion.phase = Phase::Settling {
                     since_us,
@@ -643,7 +645,7 @@ impl Core {
         if motion.ending {
             return false;
         }
-        if motion.stopping && !motion.travel.finished() {
+        if motion.stopping && !self.travel.finished() {
             motion.phase = Phase::Holding;
             return true;
         }
@@ -968,7 +970,8 @@ impl Core {
         let still = self.causes_present();
         self.faults &= !named | still;
         if self.faults == 0 && named != 0 {
-            self.supervision = Supervision::new(&self.sensors, self.supervision.last_us());
+            self.supervision =
+                Supervision::new(&self.sensors, &self.limits, self.supervision.last_us());
             self.drive.position = self.sensors.primary.map(f64::from);
         }
         body.u32(self.faults);
@@ -1021,7 +1024,7 @@ impl Core {
             Some(motion) if matches!(motion.phase, Phase::Releasing { .. }) && !motion.stopping => {
                 0
             }
-            Some(motion) => motion.travel.progress_ppm(now_us),
+            Some(_) => self.travel.progress_ppm(now_us),
             None if self.arrived => 1_000_000,
             None => 0,
         }
@@ -1029,9 +1032,9 @@ impl Core {
 }
 
 impl Motion {
-    fn controlled_stop(&mut self, now_us: u64) {
+    fn controlled_stop(&mut self, travel: &mut Travel, now_us: u64) {
         if !self.stopping {
-            self.travel.stop(now_us);
+            travel.stop(now_us);
         }
         self.stopping = true;
     }

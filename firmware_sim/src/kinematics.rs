@@ -115,6 +115,11 @@ impl Family {
         Some(lengths)
     }
 
+    /// Whether legs limit the axes.
+    pub fn has_legs(&self) -> bool {
+        matches!(self, Self::Hexapod { .. })
+    }
+
     /// The first leg outside its limits, counted from 1, with its length.
     pub fn leg_outside(&self, axes: &[f64; AXES]) -> Option<(usize, f64)> {
         let legs = self.legs_mm(axes)?;

@@ -216,10 +216,9 @@ fn shapes(limits: &Limits) -> [Shape; AXES] {
 
 #[inline]
 fn quantise(value: f64, resolution: f64, inverse: f64) -> i32 {
-    // A conversion that truncates, biased far from zero, rounds to nearest for every |value| below 2^40, and costs no call.
-    const BIAS: i64 = 1 << 40;
-    let steps = (value * inverse + BIAS as f64 + 0.5) as i64 - BIAS;
-    (steps * resolution as i64).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+    // Adding and taking away 1.5 x 2^52 rounds to the nearest integer without a call, for every |value| below 2^51.
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    (((value * inverse + ROUND) - ROUND) * resolution) as i32
 }
 
 #[inline]
@@ -406,26 +405,30 @@ impl Plant {
 
     fn measure(&mut self) {
         let (mut lower, mut upper) = (false, false);
-        let channels = self
+        let (mut noise_a, mut noise_b) = ([0.0; AXES], [0.0; AXES]);
+        let streams = [
+            (&mut noise_a, &mut self.noise_primary),
+            (&mut noise_b, &mut self.noise_secondary),
+        ];
+        for (noise, stream) in streams {
+            for pair in noise.as_chunks_mut::<2>().0 {
+                let (first, second) = stream.noise_pair();
+                *pair = [first, second];
+            }
+        }
+        let values = self
             .sensors
             .primary
             .iter_mut()
             .zip(self.sensors.secondary.iter_mut());
-        for ((axis, shape), (primary, secondary)) in
+        let channels = values.zip(noise_a.iter().zip(&noise_b));
+        for ((axis, shape), ((primary, secondary), (a, b))) in
             self.axes.iter().zip(&self.shapes).zip(channels)
         {
             let (noise, resolution, inverse) = shape.primary;
-            *primary = quantise(
-                axis.motor + noise * self.noise_primary.noise(),
-                resolution,
-                inverse,
-            );
+            *primary = quantise(axis.motor + noise * a, resolution, inverse);
             let (noise, resolution, inverse) = shape.secondary;
-            *secondary = quantise(
-                axis.motor + axis.creep + noise * self.noise_secondary.noise(),
-                resolution,
-                inverse,
-            );
+            *secondary = quantise(axis.motor + axis.creep + noise * b, resolution, inverse);
             lower |= axis.motor <= shape.lower_switch;
             upper |= axis.motor >= shape.upper_switch;
         }

@@ -49,6 +49,19 @@ impl Stream {
         (sum as f64 - 131_070.0) * (1.732_050_807_568_877_2 / 65_536.0)
     }
 
+    /// Two independent values as [`Stream::noise`] gives them from one draw: four octets each, in steps of 0.007 sigma. Half the cost
+    /// where every control cycle needs a dozen.
+    #[inline]
+    pub fn noise_pair(&mut self) -> (f64, f64) {
+        const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
+        let bits = self.bits();
+        let pairs = (bits & EVEN) + ((bits >> 8) & EVEN);
+        let sums = pairs + (pairs >> 16);
+        // Four octets have mean 510 and variance 4 (256^2 - 1) / 12.
+        let scaled = |sum: u64| ((sum & 0xffff) as i32 - 510) as f64 * (1.0 / 147.801_443_4);
+        (scaled(sums), scaled(sums >> 32))
+    }
+
     /// Standard normal by Box and Muller, unbounded; with `libm`, so that every machine gives the same bits.
     pub fn normal(&mut self) -> f64 {
         let radius = libm::sqrt(-2.0 * libm::log(1.0 - self.uniform()));
@@ -118,6 +131,8 @@ mod tests {
             );
         };
         check(0.0, 1.0, &mut Stream::noise);
+        check(0.0, 1.0, &mut |s| s.noise_pair().0);
+        check(0.0, 1.0, &mut |s| s.noise_pair().1);
         check(0.0, 1.0, &mut Stream::normal);
         check(4.0, 4.0, &mut |s| s.poisson(4.0));
         check(900.0, 900.0, &mut |s| s.poisson(900.0));

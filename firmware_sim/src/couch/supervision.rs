@@ -28,24 +28,52 @@ pub(super) struct Supervision {
     window_us: u64,
     differ_since_us: Option<u64>,
     last_us: u64,
+    bounds: Bounds,
 }
 
-fn beyond(a: &[i32; AXES], b: &[i32; AXES], limits: &Limits, bound: (f64, f64)) -> bool {
-    a.iter().zip(b).zip(limits).any(|((a, b), axis)| {
-        let off = (i64::from(*a) - i64::from(*b)).abs();
-        off as f64 > axis.kind.pick(bound.0, bound.1)
-    })
+fn beyond(a: &[i32; AXES], b: &[i32; AXES], bounds: &[i32; AXES]) -> bool {
+    // Without an early end the compiler takes all axes at once.
+    a.iter()
+        .zip(b)
+        .zip(bounds)
+        .fold(false, |beyond, ((a, b), bound)| {
+            beyond | (a.abs_diff(*b) > bound.unsigned_abs())
+        })
+}
+
+/// Bounds of every axis in micro-units, so that the control cycle does not look up kinds.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    following: [i32; AXES],
+    disagree: [i32; AXES],
+    slip: [i32; AXES],
+    hand: [i32; AXES],
+    settled: [i32; AXES],
+}
+
+impl Bounds {
+    fn of(limits: &Limits) -> Self {
+        let each = |pair: (f64, f64)| limits.map(|axis| axis.kind.pick(pair.0, pair.1) as i32);
+        Self {
+            following: each(FOLLOWING),
+            disagree: each(DISAGREE),
+            slip: each(SLIP),
+            hand: each(HAND),
+            settled: each(SETTLED),
+        }
+    }
 }
 
 impl Supervision {
     /// Fresh, from what is measured now.
-    pub fn new(sensors: &Sensors, now_us: u64) -> Self {
+    pub fn new(sensors: &Sensors, limits: &Limits, now_us: u64) -> Self {
         Self {
             rest: Some(sensors.primary),
             window: sensors.primary,
             window_us: now_us,
             differ_since_us: None,
             last_us: now_us,
+            bounds: Bounds::of(limits),
         }
     }
 
@@ -60,12 +88,11 @@ impl Supervision {
     }
 
     /// Set-point and measurement agree within the settling window.
-    pub fn settled(&self, sensors: &Sensors, drive: &Drive, limits: &Limits) -> bool {
+    pub fn settled(&self, sensors: &Sensors, drive: &Drive) -> bool {
         !beyond(
             &sensors.primary,
             &drive.position.map(|v| v as i32),
-            limits,
-            SETTLED,
+            &self.bounds.settled,
         )
     }
 }
@@ -96,8 +123,7 @@ impl Core {
         if !beyond(
             &self.sensors.primary,
             &self.sensors.secondary,
-            &self.limits,
-            DISAGREE,
+            &self.supervision.bounds.disagree,
         ) {
             self.supervision.differ_since_us = None;
             return;
@@ -111,13 +137,20 @@ impl Core {
     fn watch_motion(&mut self) {
         self.supervision.rest = None;
         let set = self.drive.position.map(|v| v as i32);
-        if self.drive.enabled && beyond(&self.sensors.primary, &set, &self.limits, FOLLOWING) {
+        if self.drive.enabled
+            && beyond(
+                &self.sensors.primary,
+                &set,
+                &self.supervision.bounds.following,
+            )
+        {
             self.latch(fault::FOLLOWING, StopCause::Fault);
         }
-        if self
-            .family
-            .leg_outside(&self.sensors.primary.map(f64::from))
-            .is_some()
+        if self.family.has_legs()
+            && self
+                .family
+                .leg_outside(&self.sensors.primary.map(f64::from))
+                .is_some()
         {
             self.latch(fault::LEG_LIMIT, StopCause::Fault);
         }
@@ -126,7 +159,9 @@ impl Core {
     fn watch_rest(&mut self) {
         if self.wires.manual_release {
             let from = *self.supervision.rest.get_or_insert(self.sensors.primary);
-            if !self.moved_by_hand && beyond(&self.sensors.primary, &from, &self.limits, HAND) {
+            if !self.moved_by_hand
+                && beyond(&self.sensors.primary, &from, &self.supervision.bounds.hand)
+            {
                 self.moved_by_hand = true;
                 self.void_plan();
             }
@@ -139,7 +174,7 @@ impl Core {
         if self.moved_by_hand {
             return;
         }
-        if beyond(&self.sensors.primary, &from, &self.limits, SLIP) {
+        if beyond(&self.sensors.primary, &from, &self.supervision.bounds.slip) {
             self.latch(fault::BRAKE_SLIP, StopCause::Fault);
         }
     }
@@ -198,8 +233,7 @@ impl Core {
                 beyond(
                     &self.sensors.primary,
                     &self.sensors.secondary,
-                    &self.limits,
-                    DISAGREE,
+                    &self.supervision.bounds.disagree,
                 ),
                 fault::CHANNELS_DISAGREE,
             )

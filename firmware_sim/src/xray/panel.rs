@@ -4,6 +4,7 @@ use crate::imager::{Exposure, PANEL_COLS, PANEL_ROWS, PITCH_NM};
 use crate::random::Stream;
 use crate::wire::message::Technique;
 use rayon::prelude::*;
+use std::sync::OnceLock;
 
 const COLS: usize = PANEL_COLS as usize;
 const ROWS: usize = PANEL_ROWS as usize;
@@ -52,50 +53,62 @@ struct Pixel {
 /// A panel with its defects, unbinned.
 #[derive(Debug)]
 pub struct Panel {
-    pixels: Vec<Pixel>,
+    /// Made when the first frame is read: a room that takes no image does not pay for it.
+    pixels: OnceLock<Vec<Pixel>>,
     seed: u64,
+}
+
+fn maps(seed: u64) -> Vec<Pixel> {
+    let mut stream = Stream::new(seed, "panel.maps");
+    let columns: Vec<f64> = (0..COLS).map(|_| 15.0 * stream.normal()).collect();
+    let (line, line_from) = (
+        (stream.uniform() * COLS as f64) as usize,
+        (stream.uniform() * ROWS as f64) as usize,
+    );
+    let (centre_row, centre_col) = (
+        stream.uniform() * ROWS as f64,
+        stream.uniform() * COLS as f64,
+    );
+    let mut pixels = Vec::with_capacity(ROWS * COLS);
+    for row in 0..ROWS {
+        for (col, column) in columns.iter().enumerate() {
+            let (y, x) = (
+                row as f64 / ROWS as f64 - 0.5,
+                col as f64 / COLS as f64 - 0.5,
+            );
+            let slow = 1.0 + 0.03 * libm::sin(7.0 * x + 1.0) * libm::cos(5.0 * y);
+            let gain = slow * (1.0 + 0.01 * stream.normal());
+            let offset = 1000.0 + column + 5.0 * stream.normal();
+            let far = (row as f64 - centre_row)
+                .abs()
+                .max((col as f64 - centre_col).abs());
+            let defect = match stream.uniform() {
+                _ if far < 2.0 || (col == line && row > line_from) => Defect::Deaf,
+                u if u < 0.0004 => Defect::Deaf,
+                u if u < 0.0005 => Defect::Hot,
+                _ => Defect::None,
+            };
+            pixels.push(Pixel {
+                gain: gain as f32,
+                offset: offset as f32,
+                defect,
+            });
+        }
+    }
+    pixels
 }
 
 impl Panel {
     /// The panel of a seed: gains within some percent, offsets near 1000 counts with column structure, 0.05 % dead pixels, one dead line, one cluster.
     pub fn new(seed: u64) -> Self {
-        let mut stream = Stream::new(seed, "panel.maps");
-        let columns: Vec<f64> = (0..COLS).map(|_| 15.0 * stream.normal()).collect();
-        let (line, line_from) = (
-            (stream.uniform() * COLS as f64) as usize,
-            (stream.uniform() * ROWS as f64) as usize,
-        );
-        let (centre_row, centre_col) = (
-            stream.uniform() * ROWS as f64,
-            stream.uniform() * COLS as f64,
-        );
-        let mut pixels = Vec::with_capacity(ROWS * COLS);
-        for row in 0..ROWS {
-            for (col, column) in columns.iter().enumerate() {
-                let (y, x) = (
-                    row as f64 / ROWS as f64 - 0.5,
-                    col as f64 / COLS as f64 - 0.5,
-                );
-                let slow = 1.0 + 0.03 * libm::sin(7.0 * x + 1.0) * libm::cos(5.0 * y);
-                let gain = slow * (1.0 + 0.01 * stream.normal());
-                let offset = 1000.0 + column + 5.0 * stream.normal();
-                let far = (row as f64 - centre_row)
-                    .abs()
-                    .max((col as f64 - centre_col).abs());
-                let defect = match stream.uniform() {
-                    _ if far < 2.0 || (col == line && row > line_from) => Defect::Deaf,
-                    u if u < 0.0004 => Defect::Deaf,
-                    u if u < 0.0005 => Defect::Hot,
-                    _ => Defect::None,
-                };
-                pixels.push(Pixel {
-                    gain: gain as f32,
-                    offset: offset as f32,
-                    defect,
-                });
-            }
+        Self {
+            pixels: OnceLock::new(),
+            seed,
         }
-        Self { pixels, seed }
+    }
+
+    fn pixels(&self) -> &[Pixel] {
+        self.pixels.get_or_init(|| maps(self.seed))
     }
 
     /// The panel read with a binning: means of gain and offset, dead if any of its pixels is.
@@ -104,7 +117,7 @@ impl Panel {
         for i in 0..binning {
             for j in 0..binning {
                 if let Some(pixel) = self
-                    .pixels
+                    .pixels()
                     .get((row * binning + i) * COLS + col * binning + j)
                 {
                     gain += pixel.gain;
