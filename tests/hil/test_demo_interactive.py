@@ -117,7 +117,7 @@ def processes_of(folder: Path) -> list[str]:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
-        if str(folder) in command and "pytest" not in command:
+        if str(folder) in command:
             found.append(command)
     return found
 
