@@ -121,7 +121,7 @@ fn exact_distances_agree_with_brute_force_to_a_nanometre_scale_and_fast_ones_sta
     let mut random = Random(7);
     let mut apart = 0;
     let mut touching = 0;
-    for round in 0..100 {
+    for round in 0..60 {
         let mesh = bumpy_tube(&mut random, 10, 12);
         let solid = random_solid(&mut random, round % 4);
         let room = room(&mesh, &solid);
@@ -177,7 +177,7 @@ fn exact_distances_agree_with_brute_force_to_a_nanometre_scale_and_fast_ones_sta
         }
     }
     assert!(
-        apart > 30 && touching > 15,
+        apart > 15 && touching > 8,
         "{apart} apart, {touching} in contact"
     );
 }

@@ -65,7 +65,9 @@ pub(crate) fn certify(
     backend: Backend,
     scratch: &mut Scratch,
 ) -> Verdict {
-    let allowance = rounding_allowance(tree, convex.radius, &pose.translation);
+    let allowance = rounding_allowance(tree, convex, &pose.translation);
+    // Depths count dimensions in full, and they are read here too.
+    let allowance = allowance + convex.radius * 4.0 * f64::from(f32::EPSILON);
     let certifier = Certifier {
         tree,
         motion: Motion::of(pose),

@@ -171,18 +171,24 @@ impl Motion {
 
 /// A bound on the error of every single-precision bound computed for this surface, solid and pose, mm.
 ///
-/// With u the unit roundoff, S the sum of the surface's radius, the translation and the solid's radius, and E the half
-/// diagonal of the largest box:
-/// - stored corners and dimensions: sqrt(3) u S each; moved points: 4u S a coordinate, 7u S in all;
-/// - the distance at a moved point: its dimension differences are within 3u S, the root and sum within 2u S: 6u S;
+/// With u the unit roundoff, S the radius of the surface plus the translation (no moved point lies further from the
+/// solid's origin), A the solid's radius, and E the half diagonal of the largest box:
+/// - stored corners: 2u S; moved points: 4u S a coordinate, 7u S in all;
+/// - stored dimensions: 2u A. A dimension beyond S counts as S: only where a point lies beyond it does its rounding show,
+///   and no point does (faces of a hull may lie anywhere, there A counts in full);
+/// - the distance at a moved point: its differences are within 3u S, the root and sum within 2u S (5u S);
 /// - the slope: it is, within 8u, the exact slope at a point at most 4u S away (backward error), which costs 4u S + 16u E
 ///   over a box; turning it back and summing: 12u E;
 /// - over a leaf the corner differences enter twice: 2 x 9u S; the comparison value itself: u S.
 ///
-/// The sum is below 42u S + 28u E. The tests below hold the bounds against double precision.
-pub(crate) fn rounding_allowance(tree: &Tree, solid_radius: f64, translation: &V3) -> f64 {
-    let s = tree.radius + translation.norm() + solid_radius;
-    UNIT_ROUNDOFF * (48.0 * s + 32.0 * tree.widest_half_diagonal)
+/// The sum is below 37u S + 4u A + 28u E. The tests below hold the bounds against double precision.
+pub(crate) fn rounding_allowance(tree: &Tree, solid: &Convex, translation: &V3) -> f64 {
+    let reach = tree.radius + translation.norm();
+    let size = match solid.solid {
+        Solid::Hull(_) => solid.radius,
+        _ => solid.radius.min(reach),
+    };
+    UNIT_ROUNDOFF * (42.0 * reach + 6.0 * size + 32.0 * tree.widest_half_diagonal)
 }
 
 struct Query<'a> {
@@ -211,7 +217,7 @@ impl<'a> Query<'a> {
         options: &Options,
         scratch: &'a mut Scratch,
     ) -> Self {
-        let allowance = rounding_allowance(tree, convex.radius, &pose.translation);
+        let allowance = rounding_allowance(tree, convex, &pose.translation);
         let tolerance = if options.exact {
             EXACT_TOLERANCE_MM
         } else {
@@ -620,7 +626,7 @@ mod tests {
         kernel: &K,
         pose: &Rigid,
     ) -> f64 {
-        let allowance = rounding_allowance(tree, convex.radius, &pose.translation);
+        let allowance = rounding_allowance(tree, convex, &pose.translation);
         let motion = Motion::of(pose);
         let mut worst = f64::NEG_INFINITY;
         let mut hold = |bound: f32, p: &V3| {
