@@ -12,6 +12,9 @@ use pyo3::prelude::*;
 use crate::error::{CoreError, OrRaise, detached};
 use crate::numbers::{RAD, matrices, rows};
 
+/// Lower and upper bounds (pairs, 2) and witness points (pairs, 2, 3), all in mm.
+type Separations<'py> = (Bound<'py, PyArray2<f64>>, Bound<'py, PyArray3<f64>>);
+
 create_exception!(
     igrt_hw._core,
     ClearanceInputError,
@@ -261,7 +264,7 @@ impl PyClearanceRoom {
         py: Python<'py>,
         poses: &Bound<'_, PyAny>,
         exact: bool,
-    ) -> PyResult<(Bound<'py, PyArray2<f64>>, Bound<'py, PyArray3<f64>>)> {
+    ) -> PyResult<Separations<'py>> {
         let poses = rigids(poses, "frame")?;
         let precision = if exact {
             Precision::exact()
