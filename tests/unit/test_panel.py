@@ -106,6 +106,15 @@ def test_sound_pixels_are_not_called_defects() -> None:
     assert image.new_defects.sum() == 0
 
 
+def test_skin_lines_and_blade_edges_are_not_called_defects() -> None:
+    panel = Panel(6)
+    row, col = np.indices((ROWS, COLS))
+    transmission = np.where((row - 48) ** 2 + (col - 60) ** 2 < 900, 0.05, 1.0)
+    transmission[:8] = transmission[:, :12] = transmission[:, -9:] = 0.0005
+    image = correct(panel.frame(transmission, MAS), MAS, panel.calibration())
+    assert image.new_defects.sum() == 0
+
+
 def test_saturated_pixels_are_marked_and_hold_no_number() -> None:
     panel = Panel()
     raw = panel.frame(np.exp(-wedge()), MAS)

@@ -214,6 +214,15 @@ def test_a_region_of_interest_keeps_the_rest_of_the_image_out() -> None:
     assert np.linalg.norm(left_over(result, error).translation_mm) < 0.6
 
 
+def test_a_region_too_small_to_tell_one_place_from_another_is_refused() -> None:
+    region = np.zeros((ROWS, COLS), dtype=bool)
+    region[40:56, 56:72] = True
+    views = [View(v.image, v.geometry, region) for v in x_rays(planned(), 10)]
+    result = register(patient(), views, planned())
+    assert result.verdict == "refused"
+    assert "small_region" in {reason.code for reason in result.reasons}
+
+
 # --- what must not be believed ---------------------------------------------------------------------------------------
 
 

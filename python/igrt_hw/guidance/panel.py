@@ -31,8 +31,10 @@ DARK_NOISE_RATIO_MAX = 6.0
 DARK_LEVEL_SIGMAS = 12.0
 # Drift of the mean offset between calibration and today beyond which the flood has to be taken again.
 OFFSET_DRIFT_MAX_COUNTS = 1500.0
-# Deviation from the neighbourhood, in noise of the neighbourhood, at which a pixel of an exposure is a new defect.
-NEW_DEFECT_SIGMAS = 12.0
+# Distance from the range of the neighbours, in noise of the neighbourhood, at which a pixel is a new defect.
+NEW_DEFECT_SIGMAS = 8.0
+# A pixel and one broken neighbour: this many of the 25 may be extreme on one side.
+EXTREMES = 2
 # More attenuation than this (e^-9) is below one count of a full-scale panel.
 LINE_INTEGRAL_MAX = 9.0
 # Brighter than the open field by this much on more than a share of the pixels: the flood is not of this technique.
@@ -262,27 +264,33 @@ def _offset_defects(offset: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(np.abs(difference) > limit)
 
 
-def _local_median(image: NDArray[np.float32], reach: int = 2) -> NDArray[np.float32]:
-    padded = np.pad(image, reach, mode="reflect")
-    side = 2 * reach + 1
-    windows = sliding_window_view(padded, (side, side))
-    return np.median(windows.reshape(*image.shape, side * side), axis=-1).astype(np.float32)
+def _local_median(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(np.median(_windows(image), axis=-1), dtype=np.float32)
 
 
 def _new_defects(
     transmission: NDArray[np.float32], calibration: PanelCalibration, mas: float
 ) -> NDArray[np.bool_]:
-    """Pixels far from all their neighbours: anatomy is never one pixel wide on a panel with blur, a defect is.
+    """Pixels outside the range of their 24 neighbours, the two most extreme of which do not count.
 
-    The noise of a neighbourhood is taken from the image itself, since the gain in counts per quantum is not
-    known here.
+    A skin line or a blade edge lies within the range of the pixels on its two sides; a dead pixel, or two side
+    by side, does not. The noise of a neighbourhood is taken from the image itself, since the gain in counts per
+    quantum is not known here.
     """
-    fill = _fill(transmission, calibration.defects)
-    difference = fill - _local_median(fill)
-    local = _box_mean(np.abs(difference), 7) * 1.25
+    signal = _fill(transmission, calibration.defects)
+    ranks = np.partition(_windows(signal), (EXTREMES, 12, 24 - EXTREMES), axis=-1)
+    low, middle, high = (ranks[..., k] for k in (EXTREMES, 12, 24 - EXTREMES))
+    noise = _box_mean(np.abs(signal - middle), 7) * 1.25
     floor = calibration.dark_noise / float(np.median(calibration.gain) * mas)
-    lonely = np.abs(difference) > NEW_DEFECT_SIGMAS * np.maximum(local, floor)
+    margin = NEW_DEFECT_SIGMAS * np.maximum(noise, floor)
+    lonely = (signal < low - margin) | (signal > high + margin)
     return np.asarray(lonely & ~calibration.defects)
+
+
+def _windows(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The 25 pixels around each pixel, (rows, cols, 25)."""
+    windows = sliding_window_view(np.pad(image, 2, mode="reflect"), (5, 5))
+    return windows.reshape(*image.shape, 25)
 
 
 def _box_mean(image: NDArray[np.float32], reach: int) -> NDArray[np.float32]:

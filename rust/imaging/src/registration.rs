@@ -31,6 +31,8 @@ const LEVER_MM: f64 = 80.0;
 const SAME_PLACE_MM: f64 = 6.0;
 /// A start that came less far than this share of the best at the coarsest level is not followed further.
 const RIVAL_SHARE_COARSE: f64 = 0.75;
+/// A region of interest smaller than this share of the panel holds too little to tell one place from another.
+const REGION_SHARE_MIN: f64 = 0.04;
 /// Pixels per side of the blocks over which residuals are taken as one: they are correlated by smoothing and anatomy.
 const SCORE_BLOCK: usize = 12;
 /// What the sandwich covariance is multiplied with, fitted on the validation ensemble (docs/validation.md): residuals of neighbouring
@@ -97,7 +99,7 @@ pub struct Outcome {
     pub displacement: (f64, f64),
     /// Per view, the normalised correlation of smoothed gradients.
     pub similarity: Vec<f64>,
-    /// Per view, the share of pixels used.
+    /// Per view, the share of the pixels of its region that are used.
     pub overlap: Vec<f64>,
     /// Per view, the median share of scatter in the signal, as estimated; zero when it was not.
     pub scatter_share: Vec<f64>,
@@ -258,10 +260,15 @@ fn usable(view: usize, input: &View<'_>, reasons: &mut Vec<Reason>) -> Vec<bool>
             reasons.push(Reason::Saturated { view, share });
         }
     }
-    match input.region {
-        None => finite,
-        Some(region) => finite.iter().zip(region).map(|(&a, &b)| a && b).collect(),
+    let Some(region) = input.region else {
+        return finite;
+    };
+    let inside: Vec<bool> = finite.iter().zip(region).map(|(&a, &b)| a && b).collect();
+    let share = inside.iter().filter(|&&ok| ok).count() as f64 / total as f64;
+    if share < REGION_SHARE_MIN {
+        reasons.push(Reason::SmallRegion { view, share });
     }
+    inside
 }
 
 /// Pixel size of a projection at the middle of a volume, mm.

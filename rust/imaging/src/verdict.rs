@@ -20,7 +20,7 @@ pub enum Verdict {
 pub struct Limits {
     /// Least similarity of every view.
     pub similarity_min: f64,
-    /// Least share of an image's pixels that can be used.
+    /// Least share of the pixels of a view's region that can be used.
     pub overlap_min: f64,
     /// Farthest from the nominal pose, mm and degrees: beyond it the setup is to be looked at, not moved away.
     pub displacement_max_mm: f64,
@@ -71,6 +71,13 @@ pub enum Reason {
         /// Index of the view.
         view: usize,
         /// Share of such pixels.
+        share: f64,
+    },
+    /// The region of interest is too small.
+    SmallRegion {
+        /// Index of the view.
+        view: usize,
+        /// Its share of the panel.
         share: f64,
     },
     /// Too few pixels see tissue that the CT holds.
@@ -140,6 +147,7 @@ impl Reason {
             Reason::NotFinite { .. } => "not_finite",
             Reason::Flat { .. } => "empty_image",
             Reason::Saturated { .. } => "saturated",
+            Reason::SmallRegion { .. } => "small_region",
             Reason::LowOverlap { .. } => "low_overlap",
             Reason::LowSimilarity { .. } => "low_similarity",
             Reason::NotConverged { .. } => "not_converged",
@@ -172,13 +180,18 @@ impl fmt::Display for Reason {
                     share * 100.0
                 )
             }
+            Reason::SmallRegion { view, share } => write!(
+                f,
+                "view {view}: the region of interest is {:.1} % of the panel; draw a larger one or open the field",
+                share * 100.0
+            ),
             Reason::LowOverlap {
                 view,
                 found,
                 needed,
             } => write!(
                 f,
-                "view {view}: only {:.0} % of the pixels see tissue that the CT holds ({:.0} % needed)",
+                "view {view}: only {:.0} % of the region's pixels see tissue that the CT holds ({:.0} % needed)",
                 found * 100.0,
                 needed * 100.0
             ),

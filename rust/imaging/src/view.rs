@@ -56,7 +56,7 @@ pub(crate) struct ViewSystem {
     pub gradient: Vector6<f64>,
     /// Normalised correlation of the smoothed gradients over the pixels used.
     pub similarity: f64,
-    /// Share of the image's pixels that are used.
+    /// Share of the pixels of the region that are used.
     pub overlap: f64,
     /// Per block of pixels the part of `gradient` that came from it; filled on request.
     pub block_scores: Vec<Vector6<f64>>,
@@ -165,7 +165,7 @@ impl Observed {
             hessian: Matrix6::zeros(),
             gradient: Vector6::zeros(),
             similarity,
-            overlap: used as f64 / self.shape.pixels().max(1) as f64,
+            overlap: used as f64 / self.valid.iter().filter(|&&ok| ok).count().max(1) as f64,
             block_scores: Vec::new(),
         };
         let mut sums = NormalSums::default();
