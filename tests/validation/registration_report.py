@@ -123,7 +123,7 @@ def plot(report: dict[str, object], out: Path) -> None:
     left.plot(points[:, 0], points[:, 1], "o")
     left.set(xlabel="setup error, mm", ylabel="mTRE on +-60 mm, mm", ylim=(0, None))
     right.plot(points[:, 2], points[:, 1], "o")
-    right.plot([0, points.max()], [0, points.max()], "--", color="grey")
+    right.plot([0, points[:, 1:].max()], [0, points[:, 1:].max()], "--", color="grey")
     right.set(xlabel="predicted at the target (rms), mm", ylabel="mTRE, mm", ylim=(0, None))
     figure.tight_layout()
     figure.savefig(out / "registration.png", dpi=120)
