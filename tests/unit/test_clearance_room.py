@@ -186,3 +186,17 @@ def test_a_room_with_nothing_to_measure_or_a_turntable_it_does_not_have_is_refus
     wrong = text.replace('frame = "table_top"', 'frame = "turntable"')
     with pytest.raises(RoomError, match="no turntable"):
         Room(parse_machine(wrong, origin="wrong"))
+
+
+def test_a_patient_placed_elsewhere_is_the_room_built_with_that_placement(
+    room: Room, surface: PatientSurface, placement: np.ndarray
+) -> None:
+    assert room.model_hash  # Computed before, so that a stale one would be seen.
+    moved = placement.copy()
+    moved[:3, 3] += (3.0, -4.0, 2.0)
+    placed, built = room.placed(moved), Room(load_machine("linac_pedestal"), surface, moved)
+    assert placed.model_hash == built.model_hash != room.model_hash
+    ask = (PLANNED, 90.0, room.retracted())
+    assert placed.clearance(*ask) == built.clearance(*ask) != room.clearance(*ask)
+    with pytest.raises(ClearanceInputError, match="mirrors"):
+        room.placed(np.diag([1.0, 1.0, -1.0, 1.0]))

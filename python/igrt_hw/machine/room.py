@@ -7,6 +7,7 @@ A model is one layer: it knows only what was described to it. Touch-guards and t
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -196,6 +197,17 @@ class Room:
             self._remember(PATIENT, PATIENT)
         self._pairs = self._measured_pairs()
         self._core = ClearanceRoom(len(self._frames), parts, self._pairs)
+
+    def placed(self, table_from_patient: ArrayLike) -> Room:
+        """The same room and patient with the patient lying elsewhere on the table top; cheap, nothing is built anew.
+
+        Raises:
+            RoomError, ClearanceInputError: not a rigid (4, 4) matrix.
+        """
+        room = copy.copy(self)
+        room.__dict__.pop("model_hash", None)
+        room._placement = _placement(self._surface, table_from_patient)
+        return room
 
     @property
     def arms(self) -> tuple[str, ...]:
