@@ -229,7 +229,12 @@ impl Room {
                 &true_table,
                 &Pose::correction(&config.setup_error),
             ),
-            frames: Frames::of(&scene),
+            frames: if config.renders {
+                Frames::of(&scene)
+            } else {
+                // Real time: nobody may wait for a flood while telemetry and leases are due.
+                Frames::with_floods(&scene)
+            },
             scene,
             renders: config.renders,
             jobs: Vec::new(),

@@ -14,7 +14,7 @@ struct Stored {
     octets: Vec<u8>,
 }
 
-/// Frames in the imager. The floods of a binning are made when they are first asked for.
+/// Frames in the imager. The floods of a binning are made when they are first asked for, unless they were made before.
 #[derive(Debug, Default)]
 pub struct Frames {
     kept: VecDeque<Stored>,
@@ -40,6 +40,15 @@ impl Frames {
     pub fn of(scene: &Arc<Scene>) -> Self {
         let frames = Self::default();
         let _ = frames.scene.set(Arc::clone(scene));
+        frames
+    }
+
+    /// The same with the floods of all binnings made now.
+    pub fn with_floods(scene: &Arc<Scene>) -> Self {
+        let frames = Self::of(scene);
+        for binning in [1, 2, 4] {
+            frames.find(FLOOD, binning);
+        }
         frames
     }
 
