@@ -471,8 +471,8 @@ _Place = tuple[float, int, float, float, list[float], list[float]]
 class ClearanceRoom:
     """Parts on frames and the pairs of them that are measured; `igrt_hw.machine.room` is the door to it. Immutable.
 
-    `parts`: (name, frame number, frame <- shape (4, 4) in mm, kind, shape). Shape by kind, mm: box (half x, half y, half
-    z); cylinder, capsule (radius, half length along local z); hull points (n, 3); mesh (vertices (n, 3), triangles
+    `parts`: (name, frame number, frame <- shape (4, 4) in mm, kind, shape). Shape by kind, mm: box (half x, half y,
+    half z); cylinder, capsule (radius, half length along local z); hull points (n, 3); mesh (vertices (n, 3), triangles
     (m, 3) uint32, outward). `pairs`: part numbers.
 
     Raises:
@@ -510,9 +510,13 @@ class ClearanceRoom:
             ClearanceInputError: a joint that is none, or a question without an answer.
         """
     def map(
-        self, drives: Sequence[tuple[Literal["row", "column"], ArrayLike]], *, rows: int, columns: int
+        self,
+        drives: Sequence[tuple[Literal["row", "column"], ArrayLike]],
+        *,
+        rows: int,
+        columns: int,
     ) -> tuple[NDArray[np.float64], NDArray[np.uint32]]:
-        """Lower bound of the scene's clearance (mm, 0 for contact) and number of the nearest pair at every cell's middle.
+        """Lower bound of the scene's clearance (mm, 0 for contact) and nearest pair at every cell's middle.
 
         One drive a frame: the map axis that moves it and its motion as in `sweep`. Cell (i, j) covers [i, i + 1] / rows
         by [j, j + 1] / columns. Both results (rows, columns). The GIL is released.
@@ -525,7 +529,7 @@ class ClearanceRoom:
         columns: int,
         margin_mm: float,
     ) -> NDArray[np.uint8]:
-        """What holds everywhere in each cell (rows, columns): 1 clear by `margin_mm`, 2 contact, 0 neither was shown."""
+        """What holds all over each cell (rows, columns): 1 clear by `margin_mm`, 2 contact, 0 neither was shown."""
     @staticmethod
     def poses_at(motions: Sequence[ArrayLike], s: float) -> NDArray[np.float64]:
         """Poses fixed <- frame (n, 4, 4) of such motions at s."""
