@@ -412,6 +412,15 @@ async def test_an_act_that_harms_nobody_is_one_key(
         assert len(t.sent(kind)) == 1
 
 
+async def test_a_refused_act_goes_back_to_the_console_with_its_reason(terminal: Any) -> None:
+    async with terminal(rehearsal.status(S.SETUP)) as t:
+        await t.press("i")
+        t.supervisor.refuse = "the couch is not at rest"
+        await t.press("f8")
+        assert t.is_on("Console")
+        assert "refused: the couch is not at rest" in t.text()
+
+
 async def test_leaving_the_question_does_nothing(terminal: Any) -> None:
     async with terminal(rehearsal.status(S.APPROVED)) as t:
         await t.press("a", "f2")

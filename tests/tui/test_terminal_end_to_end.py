@@ -84,12 +84,16 @@ class Operator:
             time.sleep(KEY_S)
 
     def do(self, key: str, asks: str) -> None:
-        """Start an act that asks once more, and affirm it."""
-        self.press("F2")
-        self.see("CONSOLE")
-        self.press(key)
-        self.see(asks)
-        self.press("F8")
+        """Start an act that asks once more, and affirm it; what is refused for the moment is tried again."""
+        for _ in range(5):
+            self.press("F2")
+            self.see("CONSOLE")
+            self.press(key)
+            self.see(asks)
+            self.press("F8")
+            if "refused:" not in self.see("CONSOLE|MOTION"):
+                return
+            time.sleep(1.0)
 
     def hold_enable_until(self, words: str, seconds: float = WAIT_S) -> None:
         """Keep the space bar down, as a terminal repeats it."""
@@ -103,7 +107,7 @@ class Operator:
         state = self._tmux(
             "list-panes", "-t", "t", "-F", "#{pane_dead} #{pane_dead_status}"
         ).split()
-        return int(state[1]) if state[0] == "1" else None
+        return int(state[1]) if len(state) == 2 and state[0] == "1" else None
 
 
 @pytest.fixture

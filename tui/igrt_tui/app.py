@@ -51,6 +51,7 @@ from igrt_tui.view_model.local import (
 
 DRAW_PERIOD_S = 0.05
 RESTART_S = 0.5
+SCREEN_UP_S = 0.2  # its first painting
 HOLD_ATTEMPTS = 3
 BASE_SCREENS: dict[str, type[OperatorScreen]] = {
     "console": ConsoleScreen,
@@ -267,20 +268,25 @@ class OperatorApp(App[int]):
 
     # Acts
 
-    def ask(self, command: Command, words: str, then: str | None = None) -> None:
-        """Send a command; show the answer; go to a screen if it was accepted."""
+    def ask(
+        self, command: Command, words: str, then: str | None = None, otherwise: str | None = None
+    ) -> None:
+        """Send a command; show the answer; go to one screen if it was accepted, to another if not."""
         if self._local.user is None:
             self.answer(Answer(AnswerTone.REFUSED, "nobody is signed in"))
             return
         self.answer(Answer(AnswerTone.WORKING, f"{words} ..."))
-        self.spawn(self._ask(command, words, then), words)
+        self.spawn(self._ask(command, words, then, otherwise), words)
 
-    async def _ask(self, command: Command, words: str, then: str | None) -> None:
+    async def _ask(
+        self, command: Command, words: str, then: str | None, otherwise: str | None
+    ) -> None:
         result = await self.supervisor.send(command)
         tone = AnswerTone.ACCEPTED if result.accepted else AnswerTone.REFUSED
         self.answer(Answer(tone, result.message or words))
-        if result.accepted and then is not None:
-            self.go(then)
+        where = then if result.accepted else otherwise
+        if where is not None:
+            self.go(where)
 
     def start_act(self, key: str) -> bool:
         """Start the act of a key; False if the key means no act."""
@@ -309,8 +315,18 @@ class OperatorApp(App[int]):
         if reason or command is None:
             self.answer(Answer(AnswerTone.REFUSED, reason or "there is nothing to send"))
             return False
-        self.ask(command, act.meaning, then="motion" if act.name == "arm" else "console")
+        if act.name == "arm":
+            self.answer(Answer(AnswerTone.WORKING, "arming ..."))
+            self.spawn(self._arm(command, act.meaning), act.meaning)
+        else:
+            self.ask(command, act.meaning, then="console", otherwise="console")
         return True
+
+    async def _arm(self, command: Command, words: str) -> None:
+        """Bring the motion screen up first: while the couch is armed, this terminal has nothing heavy to do."""
+        await self.switch_screen("motion")
+        await asyncio.sleep(SCREEN_UP_S)
+        await self._ask(command, words, then=None, otherwise="console")
 
     def action_approve(self) -> None:
         """First act of an approval: open it."""
