@@ -9,6 +9,26 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+__all__ = [
+    "BATCH_STATUS",
+    "AttenuationVolume",
+    "ClearanceInputError",
+    "ClearanceRoom",
+    "CoreError",
+    "Couch",
+    "FrameError",
+    "GeometryError",
+    "ImagingInputError",
+    "LimitError",
+    "NotConvergedError",
+    "PanelGeometry",
+    "Pose",
+    "RegistrationOutcome",
+    "SingularError",
+    "UnreachableError",
+    "register_views",
+]
+
 _Six = tuple[float, float, float, float, float, float]
 _Numbers = Sequence[float] | NDArray[np.floating[Any]] | Iterable[float]
 
@@ -92,7 +112,8 @@ class Pose:
         Raises:
             FrameError: wrong neighbours.
         """
-    def __matmul__(self, next: Pose) -> Pose: ...
+    def __matmul__(self, next: Pose, /) -> Pose: ...
+    def __rmatmul__(self, previous: Pose, /) -> Pose: ...
     def inverse(self) -> Pose:
         """`from_frame <- to_frame`."""
     def apply(self, points_mm: ArrayLike) -> NDArray[np.float64]:
