@@ -23,7 +23,13 @@ def demo(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="With --script: write the report here.")
     ] = None,
-    machine: Annotated[str, typer.Option(help="Machine of the package.")] = DEFAULT_MACHINE,
+    machine: Annotated[
+        str,
+        typer.Option(
+            help="Machine of the package. The simulated couch has the limits of linac_pedestal; "
+            "others are refused when the axis tables are compared."
+        ),
+    ] = DEFAULT_MACHINE,
     keep: Annotated[Path | None, typer.Option(help="Keep record and logs in this folder.")] = None,
 ) -> None:
     """Run the demonstration. SIMULATOR; not a medical device."""
