@@ -73,7 +73,10 @@ def why_not_open(scene: Scene, username: str | None) -> str:
     if len(status.approvals) >= status.proposal.content.approvals_needed:
         return "the shift has all the approvals it needs"
     if any(approval.username == username for approval in status.approvals):
-        return f"{username} has approved this shift already; a second person must sign in (F9)"
+        return (
+            f"{username} has approved this shift already; "
+            "a second person approves it from a terminal of their own"
+        )
     refused = refusals(status.proposal)
     if refused:
         return f"a check refuses this shift: {refused[0]}"
