@@ -29,11 +29,13 @@ COLUMNS, ROWS = 120, 36
 class Terminal:
     """The demo on a pty, and what it has drawn so far."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, deaf: bool = False) -> None:
         self.folder = folder
         self.drawn = b""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            if deaf:  # as below make or nohup; children inherit it
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
             os.environ.update(TERM="xterm-256color", COLUMNS=str(COLUMNS), LINES=str(ROWS))
             os.execv(
                 sys.executable,
@@ -149,3 +151,18 @@ def test_killing_the_demo_itself_leaves_nothing_running(demo: Terminal) -> None:
     os.kill(demo.pid, signal.SIGKILL)
     assert demo.exit_code() == -signal.SIGKILL
     assert nothing_left(demo), processes_of(demo.folder)
+
+
+def test_closing_the_window_ends_everything_even_where_no_hangup_is_heard(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, deaf=True)
+    try:
+        assert terminal.until(terminal.up), terminal.drawn[-2000:]
+        assert len(processes_of(tmp_path)) >= 4
+    finally:
+        os.close(terminal.fd)
+    ends = time.monotonic() + 30.0
+    while processes_of(tmp_path) and time.monotonic() < ends:
+        time.sleep(0.1)
+    left = processes_of(tmp_path)
+    os.waitpid(terminal.pid, 0 if not left else os.WNOHANG)
+    assert not left

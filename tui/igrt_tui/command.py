@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from igrt_hw.client import DEFAULT_URL, AsyncClient, SimulatedHand
+from igrt_tui import hangup
 from igrt_tui.app import OperatorApp
 from igrt_tui.themes import THEMES
 
@@ -71,5 +72,6 @@ def run(arguments: list[str] | None = None) -> int:
         theme=given.theme,
         log_path=given.log_file,
     )
+    hangup.watch(sys.stdin.fileno(), hangup.end_at_once)
     code = app.run()
     return code if code is not None else app.return_code or 0
