@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import argon2
 import pytest
 import uvicorn
+from idle_service import idle_status
 from sqlalchemy import create_engine
 from websockets.asyncio.client import connect
 
@@ -23,48 +24,13 @@ from igrt_hw.client import (
     SimulatorRefusedError,
     SimulatorUnreachableError,
 )
-from igrt_hw.models.status import LoopState, SupervisorStatus
+from igrt_hw.models.status import LoopState
 from igrt_hw.models.users import ChainVerdict, Role
 from igrt_hw.server.app import CLOSE_NOT_PERMITTED, CLOSE_NOT_UNDERSTOOD, Door, create_app
 from igrt_hw.server.users import UserStore
 
 PASSWORD = "long enough 1"
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-
-
-def status(version: int) -> SupervisorStatus:
-    return SupervisorStatus(
-        version=version,
-        now_us=0,
-        now_utc="2026-01-01T12:00:00Z",
-        simulator=True,
-        mode="clinical rehearsal",
-        machine="linac_pedestal",
-        state=LoopState.IDLE,
-        needed_next="open a patient",
-        reason="",
-        activity=None,
-        plan=None,
-        isocentre_id=None,
-        fraction=None,
-        links=(),
-        couch=None,
-        imager=None,
-        pendant=None,
-        interlocks=(),
-        alarms=(),
-        images=(),
-        registration=None,
-        proposal=None,
-        approvals=(),
-        verification=None,
-        image_age_s=None,
-        expires_in_s=None,
-        permission=False,
-        terminal_age_ms=None,
-        record_entries=0,
-        record_head="0" * 64,
-    )
 
 
 class Counting:
@@ -77,11 +43,11 @@ class Counting:
         self.terminals = []
 
     def status(self):
-        return status(self.version)
+        return idle_status(self.version)
 
     def status_json(self):
         self.version += 1
-        return status(self.version).model_dump_json()
+        return idle_status(self.version).model_dump_json()
 
     def plans(self):
         return ()

@@ -7,6 +7,7 @@ import argon2
 import httpx
 import numpy as np
 import pytest
+from idle_service import idle_status
 from pydantic import TypeAdapter
 from sqlalchemy import create_engine
 
@@ -22,7 +23,6 @@ from igrt_hw.client import (
 )
 from igrt_hw.models import commands
 from igrt_hw.models.commands import Command, CommandResult
-from igrt_hw.models.status import LoopState, SupervisorStatus
 from igrt_hw.models.users import ChainVerdict, Role
 from igrt_hw.server.app import BODY_OCTETS_MAX, Door, create_app
 from igrt_hw.server.pictures import scaled
@@ -80,41 +80,6 @@ CELLS = [
     for kind, *row in (line.split() for line in MATRIX.strip().splitlines())
     for role, cell in zip(Role, row, strict=True)
 ]
-
-
-def idle_status() -> SupervisorStatus:
-    return SupervisorStatus(
-        version=1,
-        now_us=0,
-        now_utc="2026-01-01T12:00:00+00:00",
-        simulator=True,
-        mode="clinical rehearsal",
-        machine="linac_pedestal",
-        state=LoopState.IDLE,
-        needed_next="open a patient",
-        reason="",
-        activity=None,
-        plan=None,
-        isocentre_id=None,
-        fraction=None,
-        links=(),
-        couch=None,
-        imager=None,
-        pendant=None,
-        interlocks=(),
-        alarms=(),
-        images=(),
-        registration=None,
-        proposal=None,
-        approvals=(),
-        verification=None,
-        image_age_s=None,
-        expires_in_s=None,
-        permission=False,
-        terminal_age_ms=None,
-        record_entries=0,
-        record_head="0" * 64,
-    )
 
 
 class Recorded:
