@@ -161,6 +161,22 @@ fn flat_and_lopsided_hulls_are_refused() {
 }
 
 #[test]
+fn a_capsule_of_negative_length_is_refused_however_short_and_a_ball_is_not() {
+    let capsule = |half_length| Solid::Capsule {
+        radius: 30.0,
+        half_length,
+    };
+    for bad in [-7e-309, -1.0, f64::NAN, f64::INFINITY, 10_001.0] {
+        assert!(capsule(bad).check("capsule").is_err(), "{bad}");
+    }
+    for ball in [0.0, -0.0] {
+        assert!(capsule(ball).check("ball").is_ok());
+        let inside = capsule(ball).signed_distance(&V3::new(0.0, 0.0, 40.0));
+        assert!((inside.value - 10.0).abs() < 1e-12);
+    }
+}
+
+#[test]
 fn poses_that_are_no_motion_are_refused() {
     let good = [1.0, 0.0, 0.0, 5.0, 0.0, 1.0, 0.0, 6.0, 0.0, 0.0, 1.0, 7.0];
     assert!(Rigid::from_rows(&good, "couch").is_ok());
@@ -178,7 +194,8 @@ fn any_number() -> impl Strategy<Value = f64> {
         Just(0.0),
         Just(-0.0),
         Just(f64::NAN),
-        Just(1e-320)
+        Just(1e-320),
+        Just(-1e-320)
     ]
 }
 

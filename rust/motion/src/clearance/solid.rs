@@ -45,18 +45,27 @@ pub struct Sample {
 impl Solid {
     /// Refuses dimensions that make no solid.
     pub fn check(&self, name: &str) -> Result<(), ClearanceError> {
-        let lengths = match self {
-            Self::Cuboid { half } => vec![half.x, half.y, half.z],
+        let (lengths, axis) = match self {
+            Self::Cuboid { half } => (vec![half.x, half.y, half.z], 0.0),
             Self::Cylinder {
                 radius,
                 half_length,
-            } => vec![*radius, *half_length],
+            } => (vec![*radius, *half_length], 0.0),
+            // A capsule whose axis has no length is a ball; the least negative length is none.
             Self::Capsule {
                 radius,
                 half_length,
-            } => vec![*radius, *half_length + f64::MIN_POSITIVE],
-            Self::Hull(_) => vec![],
+            } => (vec![*radius], *half_length),
+            Self::Hull(_) => (vec![], 0.0),
         };
+        if !(0.0..=10_000.0).contains(&axis) {
+            return Err(ClearanceError::Shape {
+                name: name.to_owned(),
+                reason: format!(
+                    "half an axis of {axis} mm; it must be 0 (a ball) or more and at most 10000"
+                ),
+            });
+        }
         if let Some(bad) = lengths
             .iter()
             .find(|x| !(x.is_finite() && **x > 0.0 && **x <= 10_000.0))
