@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust firmware_sim/src -name '*.rs' -o -name 'Cargo.toml' 2>/dev/null) firmware_sim/Cargo.toml
 DESCRIPTIONS := pyproject.toml firmware_sim/pyproject.toml tui/pyproject.toml
 
-.PHONY: help demo test setup test-rust test-python format lint types contracts packaging pictures clean
+.PHONY: help demo test setup peers test-rust test-python format lint types contracts packaging pictures clean
 
 help:
 	@echo "make demo        set up, build, and run simulator, supervisor and terminal (SIMULATOR, not a medical device)"
@@ -30,6 +30,11 @@ $(READY): $(RUST_SOURCES) $(DESCRIPTIONS)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e '.[dev]' -e ./firmware_sim -e ./tui
 	touch $(READY)
+
+# Other people's libraries, as witnesses: with them no test that checks against one is skipped, and `igrt bench --peers` has its peers.
+peers: setup
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["peers"], sep="\n")' > $(VENV)/peers.txt
+	$(BIN)/python -m pip install --quiet -r $(VENV)/peers.txt
 
 test-rust:
 	cargo test --workspace --locked
