@@ -48,105 +48,121 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """One interlock: its name, its sentence, the acts it guards, and the predicate that answers (holds, detail)."""
+    """One interlock: name, sentence, the acts it guards, the predicate that mirrors the sentence, what is measured."""
 
     name: str
     sentence: str
     needed_for: frozenset[Act]
-    predicate: Callable[[Situation], tuple[bool, str]]
+    holds: Callable[[Situation], bool]
+    detail: Callable[[Situation], str]
 
 
-def _age(age_us: int | None, limit_us: int) -> tuple[bool, str]:
-    if age_us is None:
-        return False, "not heard"
-    return age_us <= limit_us, f"{age_us / 1000:.0f} ms"
+def _fresh(age_us: int | None, limit_us: int) -> bool:
+    return age_us is not None and age_us <= limit_us
 
 
-def _couch_link(s: Situation) -> tuple[bool, str]:
-    return _age(s.couch_age_us, s.config.fresh_us)
+def _age(age_us: int | None) -> str:
+    return "not heard" if age_us is None else f"{age_us / 1000:.0f} ms"
 
 
-def _imager_link(s: Situation) -> tuple[bool, str]:
-    return _age(s.imager_age_us, s.config.fresh_us)
+def _pendant(s: Situation) -> bool:
+    return _fresh(s.pendant_age_us, s.config.fresh_us) and not (s.pendant and s.pendant.faults)
 
 
-def _pendant(s: Situation) -> tuple[bool, str]:
-    heard, detail = _age(s.pendant_age_us, s.config.fresh_us)
+def _pendant_detail(s: Situation) -> str:
     if s.pendant is not None and s.pendant.faults:
-        return False, f"pendant: {', '.join(s.pendant.faults)}"
-    return heard, detail
+        return f"pendant: {', '.join(s.pendant.faults)}"
+    return _age(s.pendant_age_us)
 
 
-def _terminal(s: Situation) -> tuple[bool, str]:
-    return _age(s.terminal_age_us, s.config.terminal_us)
+def _estop_pressed(s: Situation) -> bool:
+    return (s.couch is not None and s.couch.estop) or (s.pendant is not None and s.pendant.estop)
 
 
-def _no_fault(s: Situation) -> tuple[bool, str]:
-    return not s.faults, "; ".join(s.faults) or "none"
-
-
-def _estop(s: Situation) -> tuple[bool, str]:
-    pressed = (s.couch is not None and s.couch.estop) or (s.pendant is not None and s.pendant.estop)
-    return not pressed, "pressed" if pressed else "not pressed"
-
-
-def _machine_clearance(s: Situation) -> tuple[bool, str]:
+def _machine_clearance_detail(s: Situation) -> str:
     if s.couch is None:
-        return False, "couch not heard"
-    return not s.couch.touch_guard, "touched" if s.couch.touch_guard else "free"
+        return "couch not heard"
+    return "touched" if s.couch.touch_guard else "free"
 
 
-def _arms_parked(s: Situation) -> tuple[bool, str]:
+def _arms_parked(s: Situation) -> bool:
     if s.couch is None or s.imager is None:
-        return False, "not heard"
-    wire, said = s.couch.panel_arms_clear, s.imager.arms == "parked"
-    return wire and said, f"wire {'clear' if wire else 'not clear'}, imager says {s.imager.arms}"
+        return False
+    return s.couch.panel_arms_clear and s.imager.arms == "parked"
 
 
-def _referenced(s: Situation) -> tuple[bool, str]:
+def _arms_detail(s: Situation) -> str:
+    if s.couch is None or s.imager is None:
+        return "not heard"
+    wire = "clear" if s.couch.panel_arms_clear else "not clear"
+    return f"wire {wire}, imager says {s.imager.arms}"
+
+
+def _referenced(s: Situation) -> bool:
+    return s.couch is not None and s.couch.referenced and not s.couch.telemetry_only
+
+
+def _referenced_detail(s: Situation) -> str:
     if s.couch is None:
-        return False, "couch not heard"
+        return "couch not heard"
     if s.couch.telemetry_only:
-        return False, "telemetry only: the couch speaks another version of the protocol"
-    return s.couch.referenced, "referenced" if s.couch.referenced else "home the couch first"
+        return "telemetry only: the couch speaks another version of the protocol"
+    return "referenced" if s.couch.referenced else "home the couch first"
 
 
-def _at_rest(s: Situation) -> tuple[bool, str]:
+def _at_rest(s: Situation) -> bool:
+    couch = s.couch
+    if couch is None:
+        return False
+    return not couch.moving and couch.brakes_on and not couch.manual_brake_release
+
+
+def _at_rest_detail(s: Situation) -> str:
     if s.couch is None:
-        return False, "couch not heard"
-    rest = not s.couch.moving and s.couch.brakes_on and not s.couch.manual_brake_release
-    return (
-        rest,
-        f"{'moving' if s.couch.moving else 'at rest'}, brakes {'on' if s.couch.brakes_on else 'off'}",
-    )
+        return "couch not heard"
+    moving = "moving" if s.couch.moving else "at rest"
+    return f"{moving}, brakes {'on' if s.couch.brakes_on else 'off'}"
 
 
-def _channels(s: Situation) -> tuple[bool, str]:
+def _channels(s: Situation) -> bool:
+    apart = s.channels
+    if apart is None:
+        return False
+    return apart.mm <= s.config.channels_mm and apart.deg <= s.config.channels_deg
+
+
+def _channels_detail(s: Situation) -> str:
     if s.channels is None:
-        return False, "couch not heard"
-    close = s.channels.mm <= s.config.channels_mm and s.channels.deg <= s.config.channels_deg
-    return close, f"{s.channels.mm:.2f} mm, {s.channels.deg:.2f} deg apart"
+        return "couch not heard"
+    return f"{s.channels.mm:.2f} mm, {s.channels.deg:.2f} deg apart"
 
 
-def _unmoved(s: Situation) -> tuple[bool, str]:
+def _unmoved(s: Situation) -> bool:
     if s.couch is not None and s.couch.moved_by_hand:
-        return False, "moved by hand with the brakes released"
+        return False
     if s.moved is None:
-        return True, "no images yet"
-    close = s.moved.mm <= s.config.moved_mm and s.moved.deg <= s.config.moved_deg
-    return close, f"{s.moved.mm:.2f} mm, {s.moved.deg:.2f} deg"
+        return True
+    return s.moved.mm <= s.config.moved_mm and s.moved.deg <= s.config.moved_deg
 
 
-def _gantry(s: Situation) -> tuple[bool, str]:
+def _unmoved_detail(s: Situation) -> str:
+    if s.couch is not None and s.couch.moved_by_hand:
+        return "moved by hand with the brakes released"
+    if s.moved is None:
+        return "no images yet"
+    return f"{s.moved.mm:.2f} mm, {s.moved.deg:.2f} deg"
+
+
+def _gantry_detail(s: Situation) -> str:
     if s.gantry_deg is None:
-        return True, "no path certified"
-    return s.gantry_deg <= s.config.gantry_deg, f"turned {s.gantry_deg:.1f} deg since"
+        return "no path certified"
+    return f"turned {s.gantry_deg:.1f} deg since"
 
 
-def _door(s: Situation) -> tuple[bool, str]:
+def _door_detail(s: Situation) -> str:
     if s.imager is None:
-        return False, "imager not heard"
-    return s.imager.door_closed, "closed" if s.imager.door_closed else "open"
+        return "imager not heard"
+    return "closed" if s.imager.door_closed else "open"
 
 
 _ALL = frozenset(Act)
@@ -155,41 +171,83 @@ _STILL = frozenset({Act.SETUP, Act.IMAGING, Act.START, Act.BEAM})
 _ATTENDED = _ALL - {Act.SETUP}
 
 CONTRACTS: tuple[Contract, ...] = (
-    Contract("Couch Link", "The couch was heard within the last 250 ms.", _ALL, _couch_link),
     Contract(
-        "Imager Link", "The imager was heard within the last 250 ms.", _ATTENDED, _imager_link
+        "Couch Link",
+        "The couch was heard within the last 250 ms.",
+        _ALL,
+        lambda s: _fresh(s.couch_age_us, s.config.fresh_us),
+        lambda s: _age(s.couch_age_us),
+    ),
+    Contract(
+        "Imager Link",
+        "The imager was heard within the last 250 ms.",
+        _ATTENDED,
+        lambda s: _fresh(s.imager_age_us, s.config.fresh_us),
+        lambda s: _age(s.imager_age_us),
     ),
     Contract(
         "Pendant",
         "The hand pendant was heard within the last 250 ms and reports no fault.",
-        frozenset({Act.START, Act.MOTION}),
+        _MOVE,
         _pendant,
+        _pendant_detail,
     ),
     Contract(
         "Terminal",
         "The operator's terminal was heard within the last 500 ms.",
         _ATTENDED,
-        _terminal,
+        lambda s: _fresh(s.terminal_age_us, s.config.terminal_us),
+        lambda s: _age(s.terminal_age_us),
     ),
-    Contract("Fault", "No fault is latched, neither in a device nor here.", _ALL, _no_fault),
-    Contract("Emergency Stop", "No emergency stop is pressed.", _ALL, _estop),
-    Contract("Machine Clearance", "No touch-guard is pressed.", _ALL, _machine_clearance),
+    Contract(
+        "Fault",
+        "No fault is latched, neither in a device nor here.",
+        _ALL,
+        lambda s: not s.faults,
+        lambda s: "; ".join(s.faults) or "none",
+    ),
+    Contract(
+        "Emergency Stop",
+        "No emergency stop is pressed.",
+        _ALL,
+        lambda s: not _estop_pressed(s),
+        lambda s: "pressed" if _estop_pressed(s) else "not pressed",
+    ),
+    Contract(
+        "Machine Clearance",
+        "No touch-guard is pressed.",
+        _ALL,
+        lambda s: s.couch is not None and not s.couch.touch_guard,
+        _machine_clearance_detail,
+    ),
     Contract(
         "Accessory Clearance",
         "Source and panel arm are parked, by the wire and by the imager's own word.",
         _MOVE,
         _arms_parked,
+        _arms_detail,
     ),
     Contract(
         "Gantry",
         "The gantry stands where it stood when the clearance of the path was certified, within 1 deg.",
         _MOVE,
-        _gantry,
+        lambda s: s.gantry_deg is None or s.gantry_deg <= s.config.gantry_deg,
+        _gantry_detail,
     ),
     Contract(
-        "Referenced", "The couch knows its position and obeys this session.", _ALL, _referenced
+        "Referenced",
+        "The couch knows its position and obeys this session.",
+        _ALL,
+        _referenced,
+        _referenced_detail,
     ),
-    Contract("Couch At Rest", "The couch stands still with its brakes on.", _STILL, _at_rest),
+    Contract(
+        "Couch At Rest",
+        "The couch stands still with its brakes on.",
+        _STILL,
+        _at_rest,
+        _at_rest_detail,
+    ),
     Contract(
         "Position Channels",
         "At rest, both position channels of the couch agree within 0.5 mm and 0.2 deg.",
@@ -197,37 +255,44 @@ CONTRACTS: tuple[Contract, ...] = (
         # a recall of its own (HexaPOD 2019). In motion the couch compares them itself and latches a fault.
         _STILL,
         _channels,
+        _channels_detail,
     ),
     Contract(
         "Patient Motion",
         "The couch stands where the images saw it, within 0.5 mm and 0.2 deg.",
         frozenset({Act.START, Act.BEAM}),
         _unmoved,
+        _unmoved_detail,
     ),
-    Contract("Door", "The door of the room is closed.", frozenset({Act.IMAGING, Act.BEAM}), _door),
+    Contract(
+        "Door",
+        "The door of the room is closed.",
+        frozenset({Act.IMAGING, Act.BEAM}),
+        lambda s: s.imager is not None and s.imager.door_closed,
+        _door_detail,
+    ),
 )
+
+_GUARDING = {act: tuple(c for c in CONTRACTS if act in c.needed_for) for act in Act}
 
 
 def judge(situation: Situation) -> tuple[Interlock, ...]:
     """Every interlock, in the order of `CONTRACTS`."""
-    found = []
-    for contract in CONTRACTS:
-        holds, detail = contract.predicate(situation)
-        found.append(
-            Interlock(
-                name=contract.name, sentence=contract.sentence, satisfied=holds, detail=detail
-            )
+    return tuple(
+        Interlock(
+            name=contract.name,
+            sentence=contract.sentence,
+            satisfied=contract.holds(situation),
+            detail=contract.detail(situation),
         )
-    return tuple(found)
+        for contract in CONTRACTS
+    )
 
 
 def broken(situation: Situation, act: Act) -> tuple[str, ...]:
     """What stands in the way of an act: `name: detail` for each interlock that does not hold."""
-    found = []
-    for contract in CONTRACTS:
-        if act not in contract.needed_for:
-            continue
-        holds, detail = contract.predicate(situation)
-        if not holds:
-            found.append(f"{contract.name}: {detail}")
-    return tuple(found)
+    return tuple(
+        f"{contract.name}: {contract.detail(situation)}"
+        for contract in _GUARDING[act]
+        if not contract.holds(situation)
+    )

@@ -20,6 +20,8 @@ from igrt_hw.machine import Machine
 from igrt_hw.machine.description import Axis
 from igrt_hw.safety.couch_model import PoseDifference, UnreachableError
 
+Axes = tuple[float, ...]
+DIFFERENCES_MAX = 16
 _STILL = Pose.identity(Frame.FIXED, Frame.FIXED)
 
 
@@ -30,6 +32,7 @@ class MachineCouch:
         self._machine = machine
         self._couch = machine.couch()
         self._axes = machine.description.axis
+        self._differences: dict[tuple[Axes, Axes], PoseDifference] = {}
         self._limits_hash = device_limits_digest(tuple(self._axes))
         names = [axis.name for axis in self._axes]
         if tuple(names) != self._couch.axis_names:
@@ -96,9 +99,15 @@ class MachineCouch:
 
     def difference(self, first: tuple[float, ...], second: tuple[float, ...]) -> PoseDifference:
         """Displacement of the isocentre point, and angle, between two axis positions."""
-        moved = self._couch.forward(second) @ self._couch.forward(first).inverse()
-        mm, deg = moved.deviation(_STILL)
-        return PoseDifference(mm, deg)
+        # One report of the couch is judged by several interlocks, and again by every tick until the next one.
+        known = self._differences.get((first, second))
+        if known is None:
+            moved = self._couch.forward(second) @ self._couch.forward(first).inverse()
+            known = PoseDifference(*moved.deviation(_STILL))
+            if len(self._differences) >= DIFFERENCES_MAX:
+                self._differences.clear()
+            self._differences[first, second] = known
+        return known
 
     def isocentre_in_table(self, axes: tuple[float, ...]) -> tuple[float, float, float]:
         """Where the isocentre is in the table-top frame, mm."""

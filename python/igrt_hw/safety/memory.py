@@ -182,14 +182,14 @@ class Memory:
 
     def device_faults(self) -> tuple[str, ...]:
         """What the devices report as latched."""
-        found = []
-        for name, device in (
-            ("couch", self.couch),
-            ("imager", self.imager),
-            ("pendant", self.pendant),
+        found: list[str] = []
+        for name, last in (
+            ("couch", self.couch.last),
+            ("imager", self.imager.last),
+            ("pendant", self.pendant.last),
         ):
-            if device.last is not None:
-                found += [f"{name}: {fault}" for fault in device.last.faults]
+            if last is not None and last.faults:
+                found += [f"{name}: {fault}" for fault in last.faults]
         return tuple(found)
 
     def _gantry_since_path(self) -> float | None:

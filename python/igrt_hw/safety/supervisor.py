@@ -191,9 +191,9 @@ class Supervisor(People):
     # ---- alarms
 
     def _watch_alarms(self, now_us: int) -> list[AlarmChange]:
-        utc = self.utc(now_us)
         there = causes(self._m, now_us)
         changes: list[AlarmChange] = []
+        utc = self.utc(now_us) if there else ""
         for cause in there:
             changes += self._alarms.sound(cause, now_us, utc)
         names = {cause.alarm_id for cause in there}

@@ -18,6 +18,7 @@ from igrt_hw.safety.transitions import (
 
 S = LoopState
 T = Trigger
+NEEDED_BY_ARMS = frozenset({"Couch Link", "Imager Link", "Terminal", "Fault", "Emergency Stop"})
 GATE_TELEMETRY_US = 250_000  # after the gate answered, telemetry of before may still arrive
 
 
@@ -103,19 +104,20 @@ class Timekeeper(Answers):
     def _grant_permission(self, now_us: int) -> None:
         """Leases only while something permitted is going on, everything holds, and it is fresh at this instant."""
         m, until = self._m, now_us + self._m.config.permission_us
-        situation = m.situation(now_us)
-        move = (m.state in IN_MOTION or self._arming()) and not broken(situation, Act.MOTION)
+        moving = m.state in IN_MOTION or self._arming()
         gate = m.state is S.BEAM_READY or m.pending_of("beam gate") is not None
+        imaging = m.pending_of("imaging") is not None
+        m.permission = False
+        if not (moving or gate or imaging):
+            return
+        situation = m.situation(now_us)
+        move = moving and not broken(situation, Act.MOTION)
         beam = gate and not broken(situation, Act.BEAM)
         m.permission = move or beam
         if m.permission:
             self._emit(fx.RefreshPermission("couch", until))
         # Imager arms and gantry move under the imager's lease; the couch must not have moved beneath them.
-        arms_fresh = not [
-            text
-            for text in broken(situation, Act.IMAGING)
-            if text.split(":")[0]
-            in ("Couch Link", "Imager Link", "Terminal", "Fault", "Emergency Stop")
-        ]
-        if m.pending_of("imaging") is not None and arms_fresh:
+        if imaging and not any(
+            text.split(":")[0] in NEEDED_BY_ARMS for text in broken(situation, Act.IMAGING)
+        ):
             self._emit(fx.RefreshPermission("imager", until))
