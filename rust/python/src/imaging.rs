@@ -151,6 +151,41 @@ impl PyPanelGeometry {
         self.panel.pixel_pitch_mm
     }
 
+    #[getter]
+    fn panel_lateral_mm(&self) -> f64 {
+        self.panel.panel_lateral_mm
+    }
+
+    #[getter]
+    fn panel_longitudinal_mm(&self) -> f64 {
+        self.panel.panel_longitudinal_mm
+    }
+
+    #[getter]
+    fn panel_rotation_deg(&self) -> f64 {
+        self.panel.panel_rotation_deg
+    }
+
+    #[getter]
+    fn panel_pitch_deg(&self) -> f64 {
+        self.panel.panel_pitch_deg
+    }
+
+    #[getter]
+    fn panel_roll_deg(&self) -> f64 {
+        self.panel.panel_roll_deg
+    }
+
+    #[getter]
+    fn source_lateral_mm(&self) -> f64 {
+        self.panel.source_lateral_mm
+    }
+
+    #[getter]
+    fn source_longitudinal_mm(&self) -> f64 {
+        self.panel.source_longitudinal_mm
+    }
+
     /// The focal spot in the fixed frame, mm.
     #[getter]
     fn source_mm(&self) -> (f64, f64, f64) {
