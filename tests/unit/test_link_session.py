@@ -148,7 +148,7 @@ def test_never_more_than_four_commands_are_unanswered() -> None:
 def test_sequence_numbers_go_from_65535_to_1() -> None:
     bench = opened()
     bench.run(1_000)
-    bench.session._next_seq = bench.device._expected = 65_534
+    bench.session._window.next_seq = bench.device._expected = 65_534
     for number in range(5):
         bench.submit(m.Echo(bytes([number])), number)
     bench.run(50_000)

@@ -4,14 +4,17 @@ Any thread may call `submit`, `stop`, `refresh_permission`. The thread of the li
 lets time pass in the session, sends leases, and resolves futures. It never waits for a caller, and
 no caller waits for it, except where a method says so.
 
-Leases are sent by this thread every 50 ms, but only while the permission is fresh. The supervisor
-has to refresh it again and again; if the supervisor hangs, the leases end although this thread goes
-on, and the couch stops.
+A caller that waits for its answer in `call` reads the port itself meanwhile: to hand an answer from
+thread to thread costs as much as the device takes to give it (docs/line.md). The thread of the line
+leaves the port to it until it has gone, or seems to hang.
+
+Leases go out every 50 ms, but only while the permission is fresh. The supervisor has to refresh it
+again and again; if the supervisor hangs, the leases end although this thread goes on, and the couch
+stops.
 """
 
 from __future__ import annotations
 
-import logging
 import secrets
 import select
 import socket
@@ -20,17 +23,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Final, Literal, TypeVar, cast
+from dataclasses import dataclass, replace
+from typing import Final, Literal, cast
 
 from igrt_hw.link import messages as m
-from igrt_hw.link.errors import LinkError, LinkLost, LossCause, QueueFull
+from igrt_hw.link.answers import Batch, Reply, running_future, settle
+from igrt_hw.link.bulletin import Bulletin, LineEvent, News
+from igrt_hw.link.errors import LinkLost, LossCause, QueueFull
 from igrt_hw.link.session import (
     QUEUE_LEN_MAX,
-    Event,
     Identity,
-    Lost,
-    Opened,
     Outcome,
     Session,
     SessionSettings,
@@ -41,16 +43,20 @@ from igrt_hw.link.tally import Tally
 from igrt_hw.link.transport import PortSettings, Transport, open_port
 from igrt_hw.models.telemetry import LinkHealth
 
+__all__ = ["Line", "LineEvent", "LineSettings", "monotonic_us"]
+
 BACKOFF_S_MIN: Final = 0.1
 BACKOFF_S_MAX: Final = 2.0
 SLEEP_US_MAX: Final = 10_000  # how late a command given by another thread may be noticed by timers
-EVENT_QUEUE_LEN_MAX: Final = 1024
 UNSENT_LEN_MAX: Final = 262_144
 STOP_LOCK_WAIT_S: Final = 0.005  # then the first copy goes out without asking anybody
-RATE_SPAN_US: Final = 1_000_000
+CALLER_SLEEP_US_MAX: Final = 1_000  # how late a caller that reads the port notices a new timer
+CALLER_GRACE_US: Final = 2_000  # so long after a caller's last sign of life the port is left to it
 
-_log = logging.getLogger(__name__)
-_T = TypeVar("_T")
+
+def monotonic_us() -> int:
+    """The host's clock: microseconds that only go forward."""
+    return time.monotonic_ns() // 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,41 +65,6 @@ class LineSettings:
 
     port: PortSettings
     session: SessionSettings
-
-
-@dataclass(frozen=True, slots=True)
-class LineEvent:
-    """An event of the line with the host's time."""
-
-    at_us: int
-    event: Event
-
-
-class _Batch:
-    """Commands that have one future together: all answers in order, or the first failure."""
-
-    def __init__(self, count: int) -> None:
-        self.future: Future[list[m.Message]] = Future()
-        self.future.set_running_or_notify_cancel()
-        self._answers: list[m.Message | None] = [None] * count
-        self._left = count
-
-    def settle(self, index: int, result: m.Message | LinkError) -> None:
-        """Take one outcome."""
-        if self.future.done():
-            return
-        if isinstance(result, LinkError):
-            self.future.set_exception(result)
-            return
-        self._answers[index] = result
-        self._left -= 1
-        if self._left == 0:
-            self.future.set_result(cast("list[m.Message]", self._answers))
-
-
-def monotonic_us() -> int:
-    """The host's clock: microseconds that only go forward."""
-    return time.monotonic_ns() // 1000
 
 
 class Line:
@@ -111,27 +82,21 @@ class Line:
         self._transport_of = transport_of
         self._random_u32 = random_u32
         self._tally = Tally()
+        self._bulletin = Bulletin(self._tally)
         self._wake_r, self._wake_w = socket.socketpair()
         self._wake_r.setblocking(False)
         self._wake_w.setblocking(False)
         self._thread = threading.Thread(target=self._run, name=f"line {self.name}", daemon=True)
         self._closing = threading.Event()
-        self._event_listeners: list[Callable[[LineEvent], None]] = []
-        self._telemetry_listeners: list[Callable[[TelemetrySample], None]] = []
-        self._changed = threading.Condition()  # protects nothing: wakes those who wait below
-        self._lock = threading.Lock()  # protects everything below
+        self._lock = threading.Lock()  # protects everything below, and the session
         self._session: Session | None = None
         self._transport: Transport | None = None
         self._unsent = b""
-        self._wants_room = False
+        self._in_break = False
         self._sleeps_until_us = 0
+        self._callers = 0
+        self._caller_seen_us = -CALLER_GRACE_US
         self._stops: deque[tuple[int, int, Future[m.Message]]] = deque()
-        self._events: deque[LineEvent] = deque(maxlen=EVENT_QUEUE_LEN_MAX)
-        self._telemetry: TelemetrySample | None = None
-        self._lost: LinkLost | None = None
-        self._rate_from_us = 0
-        self._rate_count = 0
-        self._rate_hz = 0.0
 
     # ---- life ------------------------------------------------------------------------------
 
@@ -163,11 +128,11 @@ class Line:
 
     def on_event(self, listener: Callable[[LineEvent], None]) -> None:
         """Call `listener` with each event, in the thread of the line: it must return at once."""
-        self._event_listeners.append(listener)
+        self._bulletin.on_event(listener)
 
     def on_telemetry(self, listener: Callable[[TelemetrySample], None]) -> None:
         """Call `listener` with the latest telemetry, in the thread of the line; old ones drop."""
-        self._telemetry_listeners.append(listener)
+        self._bulletin.on_telemetry(listener)
 
     # ---- commands --------------------------------------------------------------------------
 
@@ -176,27 +141,13 @@ class Line:
 
         Raises `MessageError` at once where a field does not fit its type.
         """
-        future: Future[m.Message] = Future()
-        future.set_running_or_notify_cancel()
-        outcomes: list[Outcome] = []
-        with self._lock:
-            session = self._session
-            if session is None:
-                future.set_exception(self._down())
-                return future
-            now_us = monotonic_us()
-            session.submit(message, now_us, future, ttl_ms)
-            self._flush()
-            outcomes = session.take_outcomes()
-            poke = bool(self._unsent) or session.next_wake_us(now_us) < self._sleeps_until_us
-        if poke:
-            self._poke()
-        _settle(outcomes)
+        future = running_future()
+        self._give(message, future, ttl_ms)
         return future
 
     def submit_many(self, messages: Sequence[m.Message]) -> Future[list[m.Message]]:
         """Give commands that are sent in order with the window kept full; one future for all."""
-        batch = _Batch(len(messages))
+        batch = Batch(len(messages))
         if not messages:
             batch.future.set_result([])
             return batch.future
@@ -213,30 +164,99 @@ class Line:
                 session.submit(message, now_us, (batch, index))
             self._flush()
             outcomes = session.take_outcomes()
+            self._want_thread()
         self._poke()
-        _settle(outcomes)
+        settle(outcomes)
         return batch.future
 
     def call(
         self, message: m.Message, timeout_s: float = 5.0, ttl_ms: int | None = None
     ) -> m.Message:
-        """Give one command and wait for its answer."""
-        return self.submit(message, ttl_ms).result(timeout_s)
+        """Give one command and wait for its answer.
+
+        Raises `Refused` and `LinkLost`, `TimeoutError` where neither came in `timeout_s`, and
+        `MessageError` where a field does not fit its type.
+        """
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("call in a listener: it would wait for itself; use submit")
+        reply = Reply()
+        end_us = monotonic_us() + round(timeout_s * 1e6)
+        with self._lock:
+            self._callers += 1
+            self._caller_seen_us = monotonic_us()
+        try:
+            self._give(message, reply, ttl_ms)
+            self._read_until(reply, end_us)
+        finally:
+            with self._lock:
+                self._callers -= 1
+                session = self._session
+                if self._callers == 0 and session is not None and not session.idle:
+                    self._want_thread()  # somebody else's answers are still to come
+                    self._poke()
+        return reply.get()
+
+    def _give(
+        self, message: m.Message, token: Future[m.Message] | Reply, ttl_ms: int | None
+    ) -> None:
+        with self._lock:
+            session = self._session
+            if session is None:
+                outcomes: list[Outcome] = [(token, self._down())]
+                poke = False
+            else:
+                now_us = monotonic_us()
+                session.submit(message, now_us, token, ttl_ms)
+                self._flush()
+                outcomes = session.take_outcomes()
+                if self._callers == 0:
+                    self._want_thread()
+                poke = bool(self._unsent) or session.next_wake_us(now_us) < self._sleeps_until_us
+        if poke:
+            self._poke()
+        settle(outcomes)
+
+    def _read_until(self, reply: Reply, end_us: int) -> None:
+        """Do the turns of the line in a caller's thread until its answer is there."""
+        poller = select.poll()
+        transport: Transport | None = None
+        while reply.result is None:
+            with self._lock:
+                session = self._session
+                now_us = self._caller_seen_us = monotonic_us()
+                if now_us >= end_us:
+                    return
+                if session is not None and transport is not self._transport:
+                    transport = self._transport
+                    poller = select.poll()
+                if session is None or transport is None:
+                    wake_us = now_us + CALLER_SLEEP_US_MAX  # the thread is about to tell the loss
+                else:
+                    poller.register(transport.fileno(), self._events_wanted())
+                    wake_us = min(session.next_wake_us(now_us), now_us + CALLER_SLEEP_US_MAX)
+            poller.poll((wake_us - now_us) / 1000)
+            with self._lock:
+                self._caller_seen_us = monotonic_us()
+                if session is None or transport is None or session is not self._session:
+                    continue
+                outcomes, has_news = self._advance(session, transport)
+            if has_news:
+                self._poke()  # listeners are called in the thread of the line
+            settle(outcomes)
 
     def stop(self, reason: int = 0) -> Future[m.Message]:
         """Send STOP at once, ahead of everything, from any thread. The future has STOP_ACK.
 
         If the thread of the line hangs, the first copy still goes out from here.
         """
-        future: Future[m.Message] = Future()
-        future.set_running_or_notify_cancel()
+        future = running_future()
         nonce = self._random_u32() or 1
         if self._lock.acquire(timeout=STOP_LOCK_WAIT_S):
             try:
                 outcomes = self._stop_locked(reason, nonce, future, already_sent=0)
             finally:
                 self._lock.release()
-            _settle(outcomes)
+            settle(outcomes)
         else:
             session, transport = self._session, self._transport
             if session is not None and transport is not None:
@@ -253,6 +273,7 @@ class Line:
             return [(future, self._down())]
         self._session.stop(reason, monotonic_us(), future, nonce, already_sent)
         self._flush()
+        self._want_thread()
         return self._session.take_outcomes()
 
     def refresh_permission(self, until_us: int) -> bool:
@@ -273,7 +294,7 @@ class Line:
     @property
     def telemetry(self) -> TelemetrySample | None:
         """The latest telemetry; judge its freshness by `received_us`."""
-        return self._telemetry
+        return self._bulletin.telemetry
 
     @property
     def identity(self) -> Identity | None:
@@ -289,10 +310,7 @@ class Line:
     def drain_events(self) -> list[LineEvent]:
         """Events since the last call, oldest first; if more than 1024 waited, the oldest are gone
         and counted (`events_lost`)."""
-        with self._lock:
-            events = list(self._events)
-            self._events.clear()
-        return events
+        return self._bulletin.drain_events()
 
     def device_us(self, host_us: int) -> int | None:
         """The device's clock at a host time, as far as it is known."""
@@ -311,11 +329,10 @@ class Line:
 
         def opened() -> Identity | None:
             session = self._session
-            return session.identity if session is not None and self._lost is None else None
+            is_down = session is None or self._bulletin.lost is not None
+            return None if is_down or session is None else session.identity
 
-        with self._changed:
-            self._changed.wait_for(lambda: opened() is not None, timeout_s)
-        identity = opened()
+        identity = self._bulletin.wait_for(opened, timeout_s)
         if identity is None:
             raise self._down()
         return identity
@@ -326,11 +343,10 @@ class Line:
         """Wait for telemetry that satisfies `until`; None when the time is over."""
 
         def found() -> TelemetrySample | None:
-            sample = self._telemetry
+            sample = self._bulletin.telemetry
             return sample if sample is not None and until(sample) else None
 
-        with self._changed:
-            return self._changed.wait_for(found, timeout_s)
+        return self._bulletin.wait_for(found, timeout_s)
 
     def raise_if_lost(self) -> None:
         """Raise `LinkLost` if no session is open now."""
@@ -342,14 +358,14 @@ class Line:
         """How the line is doing now."""
         now_us = monotonic_us()
         with self._lock:
-            session, sample, transport = self._session, self._telemetry, self._transport
+            session, transport = self._session, self._transport
+            sample, lost = self._bulletin.telemetry, self._bulletin.lost
             clock = session.clock if session is not None else None
             state = session.state.value if session is not None else "closed"
             identity = session.identity if session is not None else None
-            cause = str(self._lost) if self._lost is not None else ""
+            cause = str(lost) if lost is not None else ""
             if session is not None and session.limitation:
                 cause = session.limitation
-            stale = now_us - self._rate_from_us > 2 * RATE_SPAN_US
             return LinkHealth(
                 device=cast("Literal['couch', 'imager', 'pendant']", self.name),
                 port=self.settings.port.port,
@@ -362,7 +378,7 @@ class Line:
                 permission_fresh=session is not None and session.permission_fresh(now_us),
                 low_latency=transport.low_latency if transport is not None else "",
                 telemetry_age_ms=(now_us - sample.received_us) / 1000 if sample else None,
-                telemetry_rate_hz=0.0 if stale else self._rate_hz,
+                telemetry_rate_hz=self._bulletin.rate_hz(now_us),
                 round_trip_us=session.round_trip_us if session is not None else None,
                 clock_offset_us=clock.offset_us(now_us) if clock is not None else None,
                 clock_uncertainty_us=clock.uncertainty_us(now_us) if clock is not None else None,
@@ -387,32 +403,28 @@ class Line:
         self._fail_stops(LinkLost(LossCause.CLOSED, ""))
 
     def _note_lost(self, error: LinkLost) -> None:
-        """A port that cannot be opened is told once, not at every attempt."""
         with self._lock:
-            news = self._lost is None or str(self._lost) != str(error)
-            self._lost = error
+            self._bulletin.note_lost(error)
+            news = self._bulletin.pop()
         self._fail_stops(error)
-        if news:
-            self._publish([Lost(error)])
+        self._bulletin.hand_out(news, monotonic_us())
 
     def _fail_stops(self, error: LinkLost) -> None:
         while self._stops:
-            _settle([(self._stops.popleft()[2], error)])
+            settle([(self._stops.popleft()[2], error)])
 
     def _serve(self, transport: Transport) -> bool:
         """One session from HELLO to its loss. True if it was open at some time."""
-        session = Session(self.settings.session, self._tally, self._random_u32)
-        session.settings = _with_baud(session.settings, transport.baud)
+        settings = replace(self.settings.session, baud=transport.baud)
+        session = Session(settings, self._tally, self._random_u32)
         with self._lock:
-            self._session, self._transport, self._unsent = session, transport, b""
-            self._wants_room = False
+            self._session, self._transport = session, transport
+            self._unsent, self._in_break = b"", False
             session.open(monotonic_us())
             self._flush()
         poller = select.poll()
-        wake_fd = self._wake_r.fileno()
-        poller.register(wake_fd, select.POLLIN)
+        poller.register(self._wake_r.fileno(), select.POLLIN)
         try:
-            poller.register(transport.fileno(), select.POLLIN)
             while session.state is not SessionState.LOST:
                 if self._closing.is_set():
                     with self._lock:
@@ -422,151 +434,101 @@ class Line:
         finally:
             with self._lock:
                 self._session = self._transport = None
-                product = self._product(session)
+                outcomes, news = self._product(session)
             transport.close()
-            self._hand_out(*product)
+            settle(outcomes)
+            self._bulletin.hand_out(news, monotonic_us())
         return session.identity is not None
 
     def _turn(self, session: Session, transport: Transport, poller: select.poll) -> None:
-        """Wait for octets, a caller or a timer; then feed the session, octets first."""
+        """Wait for octets, a caller or a timer, and do what is due; leave the port to a caller."""
         with self._lock:
             now_us = monotonic_us()
+            lent_until_us = self._caller_seen_us + CALLER_GRACE_US
+            lent = now_us < lent_until_us
             wake_us = min(session.next_wake_us(now_us), now_us + SLEEP_US_MAX)
+            if lent:
+                wake_us = lent_until_us if self._callers else min(wake_us, lent_until_us)
             self._sleeps_until_us = wake_us
-            if bool(self._unsent) is not self._wants_room:
-                self._wants_room = not self._wants_room
-                more = select.POLLOUT if self._wants_room else 0
-                poller.modify(transport.fileno(), select.POLLIN | more)
-        readable = False
+            # without events asked for, a hang-up is still told
+            poller.register(transport.fileno(), 0 if lent else self._events_wanted())
+        hung_up = False
         for fd, event in poller.poll((wake_us - now_us) / 1000):
             if fd == transport.fileno():
-                readable = bool(event & ~select.POLLOUT)
+                hung_up = bool(event & ~(select.POLLIN | select.POLLOUT))
             else:
                 self._wake_r.recv(4096)
-        self._sleeps_until_us = 0
-        data, gone = b"", None
-        if readable:
-            try:
-                data = transport.read()
-            except LinkLost as error:
-                gone = error
+        outcomes: list[Outcome] = []
         with self._lock:
-            if gone is not None:
-                session.lose(gone)
-            else:
-                self._feed(session, data)
-            product = self._product(session)
-        self._hand_out(*product)
+            self._sleeps_until_us = 0
+            caller_lives = monotonic_us() < self._caller_seen_us + CALLER_GRACE_US
+            if hung_up or not (lent and self._callers and caller_lives):
+                outcomes, _ = self._advance(session, transport)
+            news = self._bulletin.pop()
+        settle(outcomes)
+        self._bulletin.hand_out(news, monotonic_us())
 
-    def _feed(self, session: Session, data: bytes) -> None:
-        now_us = monotonic_us()
-        if data:
-            session.receive(data, now_us)
-        while self._stops:
-            reason, nonce, future = self._stops.popleft()
-            session.stop(reason, now_us, future, nonce, already_sent=1)
-        session.tick(now_us)
-        self._flush()
+    # ---- one turn, under the lock ----------------------------------------------------------
+
+    def _events_wanted(self) -> int:
+        return select.POLLIN | (select.POLLOUT if self._unsent else 0)
+
+    def _want_thread(self) -> None:
+        """The thread of the line is to read the port at its next turn; it has to be poked."""
+        self._caller_seen_us = -CALLER_GRACE_US
+
+    def _advance(self, session: Session, transport: Transport) -> tuple[list[Outcome], bool]:
+        """Feed the session, octets first, and write what it has to say.
+
+        Reading belongs under the lock: octets must reach the session in the order in which they
+        were read, whoever reads them.
+        """
+        try:
+            data = transport.read()
+        except LinkLost as error:
+            session.lose(error)
+        else:
+            now_us = monotonic_us()
+            if data:
+                session.receive(data, now_us)
+            while self._stops:
+                reason, nonce, future = self._stops.popleft()
+                session.stop(reason, now_us, future, nonce, already_sent=1)
+            session.tick(now_us)
+            self._flush()
+        has_news = self._bulletin.take(session.take_events(), session.telemetry)
+        return session.take_outcomes(), has_news
+
+    def _product(self, session: Session) -> tuple[list[Outcome], News]:
+        """The last words of a session."""
+        self._bulletin.take(session.take_events(), session.telemetry)
+        return session.take_outcomes(), self._bulletin.pop()
 
     def _flush(self) -> None:
         """Write what the session has to say; STOP first, even into the middle of a frame."""
         session, transport = self._session, self._transport
         if session is None or transport is None or session.state is SessionState.LOST:
             return
-        data = session.take_urgent() + self._unsent + session.take_output()
-        if not data:
-            return
         try:
-            self._unsent = data[transport.write(data) :]
+            if session.breaks_line is not self._in_break:
+                self._in_break = session.breaks_line
+                transport.set_break(self._in_break)
+            if self._in_break:
+                return
+            data = session.take_urgent() + self._unsent + session.take_output()
+            if data:
+                self._unsent = data[transport.write(data) :]
         except LinkLost as error:
             session.lose(error)
         if len(self._unsent) > UNSENT_LEN_MAX:
             session.lose(LinkLost(LossCause.SILENT, "the port takes no more octets"))
 
-    def _product(
-        self, session: Session
-    ) -> tuple[list[Outcome], list[Event], TelemetrySample | None]:
-        """What the session has produced since the last call, taken under the lock."""
-        outcomes, events, sample = (
-            session.take_outcomes(),
-            session.take_events(),
-            session.telemetry,
-        )
-        if sample is self._telemetry:
-            sample = None
-        if sample is not None:
-            self._telemetry = sample
-            self._count_rate(sample.received_us)
-        if session.lost is not None:
-            self._lost = session.lost
-        elif events and any(isinstance(event, Opened) for event in events):
-            self._lost = None
-        return outcomes, events, sample
-
-    def _hand_out(
-        self, outcomes: list[Outcome], events: list[Event], sample: TelemetrySample | None
-    ) -> None:
-        """Resolve futures and call listeners; outside the lock, since they may give commands."""
-        _settle(outcomes)
-        if events:
-            self._publish(events)
-        if sample is not None:
-            for listener in self._telemetry_listeners:
-                _guard(listener, sample)
-            with self._changed:
-                self._changed.notify_all()
-
-    def _count_rate(self, now_us: int) -> None:
-        self._rate_count += 1
-        span_us = now_us - self._rate_from_us
-        if span_us >= RATE_SPAN_US:
-            self._rate_hz = self._rate_count * 1e6 / span_us if self._rate_from_us else 0.0
-            self._rate_from_us, self._rate_count = now_us, 0
-
-    def _publish(self, events: Sequence[Event]) -> None:
-        now_us = monotonic_us()
-        stamped = [LineEvent(now_us, event) for event in events]
-        with self._lock:
-            overflow = len(self._events) + len(stamped) - EVENT_QUEUE_LEN_MAX
-            self._tally.events_lost += max(0, overflow)
-            self._events.extend(stamped)
-        for event in stamped:
-            for listener in self._event_listeners:
-                _guard(listener, event)
-        with self._changed:
-            self._changed.notify_all()
-
     def _down(self) -> LinkLost:
-        return self._lost or LinkLost(LossCause.CLOSED, f"the {self.name} is not connected yet")
+        why = f"the {self.name} is not connected yet"
+        return self._bulletin.lost or LinkLost(LossCause.CLOSED, why)
 
     def _poke(self) -> None:
         try:
             self._wake_w.send(b"\x00")
         except OSError:
             pass  # full of pokes, so the thread will wake; or closed, and there is no thread
-
-
-def _with_baud(settings: SessionSettings, baud: int | None) -> SessionSettings:
-    return SessionSettings(
-        settings.device, settings.telemetry_period_ms, settings.half_duplex, baud
-    )
-
-
-def _settle(outcomes: Sequence[Outcome]) -> None:
-    for token, result in outcomes:
-        if isinstance(token, tuple):
-            batch, index = token
-            batch.settle(index, result)
-        elif isinstance(token, Future):
-            if isinstance(result, Exception):
-                token.set_exception(result)
-            else:
-                token.set_result(result)
-
-
-def _guard(listener: Callable[[_T], None], item: _T) -> None:
-    """A listener that fails must not end the thread that sends the leases."""
-    try:
-        listener(item)
-    except Exception:
-        _log.exception("a listener of the line failed")

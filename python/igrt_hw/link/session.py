@@ -15,11 +15,10 @@ What holds by construction:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from igrt_hw.link import messages as m
 from igrt_hw.link.clock import DeviceClock, Exchange, widen
@@ -32,9 +31,18 @@ from igrt_hw.link.errors import (
     Refused,
     StoppedByStop,
 )
+from igrt_hw.link.events import (
+    EpochMoved,
+    Event,
+    Identity,
+    LeaseRefused,
+    Lost,
+    Opened,
+    Outcome,
+    TelemetrySample,
+)
 from igrt_hw.link.frame import (
     FLAG_DEADLINE,
-    FLAG_RETRANSMISSION,
     VERSION,
     DeviceKind,
     Direction,
@@ -44,37 +52,47 @@ from igrt_hw.link.frame import (
     Header,
     encode_frame,
 )
+from igrt_hw.link.hearing import TelemetryEar
+from igrt_hw.link.leasing import LEASE_TTL_US, PERMISSION_US_MAX, LeaseSchedule
 from igrt_hw.link.rules import Rule, rule_of
+from igrt_hw.link.stopping import StopSender
 from igrt_hw.link.tally import Tally
+from igrt_hw.link.window import QUEUE_LEN_MAX, RTO_US_MIN, WINDOW, Command, Window
 from igrt_hw.models.telemetry import RefusalCode
 
-WINDOW: Final = 4
-QUEUE_LEN_MAX: Final = 4096
-RTO_US_MIN: Final = 25_000
-RTO_US_MAX: Final = 1_000_000
-RETRANSMISSIONS_MAX: Final = 3
+__all__ = [
+    "PERMISSION_US_MAX",
+    "QUEUE_LEN_MAX",
+    "TRANSITIONS",
+    "WINDOW",
+    "EpochMoved",
+    "Event",
+    "Identity",
+    "LeaseRefused",
+    "Lost",
+    "Opened",
+    "Outcome",
+    "Session",
+    "SessionSettings",
+    "SessionState",
+    "TelemetrySample",
+    "Trigger",
+]
+
 HELLO_PERIOD_US: Final = 200_000
 HELLO_TRIES_MAX: Final = 5
-LEASE_PERIOD_US: Final = 50_000  # two may be lost before the 150 ms stop
-LEASE_TTL_US: Final = 100_000  # an older one must not renew anything
-PERMISSION_US_MAX: Final = 500_000
-STOP_COPIES: Final = 3
-STOP_SPACING_US: Final = 5_000
-STOP_REPEAT_US: Final = 50_000  # after the three, until it is acknowledged or the line is lost
 ECHO_PERIOD_US: Final = 983_900  # an odd period, so as not to resonate with anything (Klipper)
 ECHO_FIRST_US: Final = 40_000  # until the clock has been seen often enough
 ECHO_FIRST_COUNT: Final = 8
 ECHO_CHECK_US: Final = 100_000  # at most so often when the clocks seem to disagree
 SILENCE_US: Final = 500_000
-TELEMETRY_ON_WAY_US_MAX: Final = 50_000  # 140 octets take 12 ms at 115200 baud
-STALE_SEQ_MAX: Final = 16
-FOREIGN_TELEMETRY_MAX: Final = 2  # one may be an old frame that was still on its way
 
 U32: Final = 0xFFFF_FFFF
 U16: Final = 0xFFFF
 
-Outcome = tuple[Any, m.Message | LinkError]
 _STATUS_TYPES: Final = (m.CouchStatus, m.ImagerStatus, m.PendantStatus)
+_REFUSALS: Final = {code.value: code for code in RefusalCode}
+_INTERNAL: Final = object()  # token of commands that the session gives to itself
 
 
 class SessionState(StrEnum):
@@ -121,99 +139,6 @@ class SessionSettings:
     baud: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who answered HELLO."""
-
-    device: DeviceKind
-    family: int
-    axis_count: int
-    boot_id: int
-    session: int
-    dictionary: bytes
-    limits: bytes
-    build: bytes
-    max_body: int
-    window: int
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A session is open. `limitation` is empty, or says why it is for telemetry only."""
-
-    identity: Identity
-    limitation: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The session is over."""
-
-    error: LinkLost
-
-
-@dataclass(frozen=True, slots=True)
-class EpochMoved:
-    """The device's STOP epoch has advanced; what was decided before is refused."""
-
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseRefused:
-    """The device did not accept a lease."""
-
-    error: Refused
-
-
-Event = Opened | Lost | EpochMoved | LeaseRefused
-
-
-@dataclass(frozen=True, slots=True)
-class TelemetrySample:
-    """One status message. `received_us` is the host's time of receipt, or the time at which it was
-    made where that lies more than 50 ms before."""
-
-    message: m.CouchStatus | m.ImagerStatus | m.PendantStatus
-    received_us: int
-    session: int
-    epoch: int
-
-
-@dataclass(slots=True)
-class _Command:
-    """A command on its way: waiting, or sent and unanswered."""
-
-    message: m.Message
-    body: bytes
-    token: Any
-    rule: Rule
-    epoch: int
-    expires_us: int | None
-    deadline_us: int | None
-    wire_us: int
-    seq: int = 0
-    sent_us: int = 0
-    timer_us: int = 0  # the retransmission timer runs from here; restarted by answers to others
-    retransmissions: int = 0
-    was_resent: bool = False
-
-
-@dataclass(slots=True)
-class _Stop:
-    """A STOP on its way."""
-
-    message: m.Stop
-    tokens: list[Any]
-    sent: int
-    next_us: int
-    answer: m.StopAck | None = None
-
-
-_REFUSALS: Final = {code.value: code for code in RefusalCode}
-_INTERNAL: Final = object()  # token of commands that the session gives to itself
-
-
 class Session:
     """A host session. `random_u32` gives 32 random bits for nonces; it is called when one is needed."""
 
@@ -230,8 +155,6 @@ class Session:
         self.limitation = ""
         self.clock: DeviceClock | None = None
         self.epoch = 0
-        self.telemetry: TelemetrySample | None = None
-        self.round_trip_us: float | None = None
         self.lost: LinkLost | None = None
         self._random_u32 = random_u32
         self._silence_us = max(SILENCE_US, 4000 * settings.telemetry_period_ms)
@@ -241,27 +164,21 @@ class Session:
         self._outcomes: list[Outcome] = []
         self._events: list[Event] = []
         self._number = 0
-        self._next_seq = 1
-        self._window = 1 if settings.half_duplex else WINDOW
-        self._waiting: deque[_Command] = deque()
-        self._unanswered: dict[int, _Command] = {}
-        self._recovering_seq = 0
-        self._stop: _Stop | None = None
-        self._rttvar_us = 0.0
+        self._ear = TelemetryEar(tally)
+        self._lease = LeaseSchedule()
+        self._window = Window(
+            1 if settings.half_duplex else WINDOW, tally, self._transmit, self._finish
+        )
+        self._stop: StopSender | None = None
         self._hello: m.Hello | None = None
         self._hello_tries = 0
         self._hello_us = 0
-        self._permission_until_us = 0
-        self._lease_counter = 0
-        self._lease_next_us = 0
         self._echo_next_us = 0
         self._echoes = 0
         self._echo_us = 0
         self._poll_next_us = 0
         self._busy_until_us = 0
         self._heard_us = 0
-        self._telemetry_counter: int | None = None
-        self._foreign_telemetry = 0
         self._other_device: int | None = None
 
     # ---- what the shell calls -------------------------------------------------------------
@@ -284,8 +201,7 @@ class Session:
             else:
                 self.tally.frames_received += 1
                 self._on_frame(item, now_us)
-        if self._waiting:
-            self._fill_window(now_us)
+        self._fill_window(now_us)
 
     def submit(
         self, message: m.Message, now_us: int, token: object, ttl_ms: int | None = None
@@ -307,8 +223,8 @@ class Session:
             expires_us = now_us + ttl * 1000
             deadline_us = self._device_deadline(expires_us, now_us)
         wire_us = self._wire_us(len(body) + 32 + _reply_len(message)) if self.settings.baud else 0
-        self._waiting.append(
-            _Command(message, body, token, rule, self.epoch, expires_us, deadline_us, wire_us)
+        self._window.waiting.append(
+            Command(message, body, token, rule, self.epoch, expires_us, deadline_us, wire_us)
         )
         self._fill_window(now_us)
 
@@ -329,50 +245,28 @@ class Session:
             error = self.lost or LinkLost(LossCause.CLOSED, "STOP cannot reach the device")
             self._outcomes.append((token, error))
             return
-        for command in self._waiting:
-            self._finish(command, StoppedByStop(f"{command.message.SPEC.name}: STOP was given"))
-        self._waiting.clear()
+        for command in self._window.drop_waiting():
+            self._finish(command, StoppedByStop(f"{command.name}: STOP was given"))
         if self._stop is None:
             stop = m.Stop(reason & 0xFF, self._new_nonce() if nonce is None else nonce)
-            self._stop = _Stop(stop, [token], already_sent, now_us)
+            self._stop = StopSender(stop, [token], already_sent, now_us)
         else:  # one is under way: its copies serve this call as well
-            self._stop.tokens.append(token)
-            self._stop.next_us = now_us
+            self._stop.join(token, now_us)
         self._tick_stop(now_us)
 
     def stop_frame(self, reason: int, nonce: int, now_us: int) -> bytes:
         """The octets of one STOP. Changes nothing, so that any thread may ask at any moment."""
-        session = self._number
-        header = Header(
-            VERSION,
-            m.Stop.TYPE,
-            0,
-            session,
-            0,
-            0,
-            self.epoch,
-            0,
-            self.settings.device,
-            now_us & U32,
-            0,
-        )
+        header = self._header(m.Stop.TYPE, 0, self.epoch, 0, now_us, 0)
         return encode_frame(header, m.Stop(reason & 0xFF, nonce).pack(), Direction.HOST_TO_DEVICE)
 
     def refresh_permission(self, until_us: int, now_us: int) -> None:
         """Let leases go out until `until_us`; at most `PERMISSION_US_MAX` ahead, or `ValueError`."""
-        if until_us - now_us > PERMISSION_US_MAX:
-            raise ValueError(
-                f"a permission of {(until_us - now_us) / 1000:.0f} ms; the most is"
-                f" {PERMISSION_US_MAX // 1000} ms: refresh it again and again instead"
-            )
-        if not self.permission_fresh(now_us):
-            self._lease_next_us = now_us
-        self._permission_until_us = until_us
+        self._lease.permit(until_us, now_us)
         self._tick_lease(now_us)
 
     def permission_fresh(self, now_us: int) -> bool:
         """Whether leases may go out now."""
-        return now_us < self._permission_until_us
+        return self._lease.is_fresh(now_us)
 
     def lose(self, error: LinkLost) -> None:
         """End the session: every command and STOP that is unanswered fails with `error`."""
@@ -380,14 +274,11 @@ class Session:
             return
         self._go(Trigger.FAILED)
         self.lost = error
-        for command in (*self._unanswered.values(), *self._waiting):
-            self._finish(command, error)
-        self._unanswered.clear()
-        self._waiting.clear()
+        self._window.fail_all(error)
         if self._stop is not None:
             self._outcomes.extend((token, error) for token in self._stop.tokens)
             self._stop = None
-        self._permission_until_us = 0
+        self._lease.withdraw()
         self._events.append(Lost(error))
 
     def tick(self, now_us: int) -> None:
@@ -400,14 +291,13 @@ class Session:
         if self._stop is not None:
             self._tick_stop(now_us)
         if state is SessionState.OPEN:
-            if self._unanswered:
-                self._tick_retransmission(now_us)
-            if self._permission_until_us:
+            if self._window.unanswered:
+                self._lose_if(self._window.tick(now_us))
+            if self._lease.permitted_until_us:
                 self._tick_lease(now_us)
             if self.state is SessionState.OPEN:
                 self._tick_own_commands(now_us)
-            if self._waiting:
-                self._fill_window(now_us)
+            self._fill_window(now_us)
         if now_us - self._heard_us > self._silence_us and self._is_open:
             ms = (now_us - self._heard_us) // 1000
             self._fail(LossCause.SILENT, f"for {ms} ms (unplugged, powered off, or stalled)")
@@ -421,10 +311,10 @@ class Session:
             wake = min(wake, self._stop.next_us)
         if self.state is SessionState.OPEN:
             wake = min(wake, self._echo_next_us)
-            if self.permission_fresh(now_us):
-                wake = min(wake, self._lease_next_us)
-            if self._unanswered:
-                wake = min(wake, self._retransmit_at_us())
+            if self._lease.is_fresh(now_us):
+                wake = min(wake, self._lease.due_us)
+            if self._window.unanswered:
+                wake = min(wake, self._window.retransmit_at_us())
             if self.settings.half_duplex:
                 wake = min(wake, max(self._poll_next_us, self._busy_until_us))
         return max(wake, now_us)
@@ -437,9 +327,16 @@ class Session:
 
     def take_urgent(self) -> bytes:
         """Octets of STOP: to be written before everything else, even into the middle of a frame."""
+        if not self._urgent:
+            return b""
         data = b"".join(self._urgent)
         self._urgent.clear()
         return data
+
+    @property
+    def breaks_line(self) -> bool:
+        """Whether the line is to be held in BREAK now; nothing is to be written meanwhile."""
+        return self._stop is not None and self._stop.break_until_us is not None
 
     def take_outcomes(self) -> list[Outcome]:
         """Answers and failures since the last call, by token."""
@@ -452,9 +349,19 @@ class Session:
         return events
 
     @property
+    def telemetry(self) -> TelemetrySample | None:
+        """The newest status that was heard."""
+        return self._ear.latest
+
+    @property
+    def round_trip_us(self) -> float | None:
+        """The smoothed round trip of commands."""
+        return self._window.round_trip_us
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing is unanswered."""
-        return not self._waiting and not self._unanswered and self._stop is None
+        return not self._window.waiting and not self._window.unanswered and self._stop is None
 
     # ---- sending ---------------------------------------------------------------------------
 
@@ -468,7 +375,11 @@ class Session:
     def _fail(self, cause: LossCause, detail: str) -> None:
         self.lose(LinkLost(cause, detail))
 
-    def _finish(self, command: _Command, result: m.Message | LinkError) -> None:
+    def _lose_if(self, error: LinkLost | None) -> None:
+        if error is not None:
+            self.lose(error)
+
+    def _finish(self, command: Command, result: m.Message | LinkError) -> None:
         if command.token is not _INTERNAL:
             self._outcomes.append((command.token, result))
 
@@ -477,16 +388,16 @@ class Session:
 
     def _objection(self, message: m.Message, rule: Rule) -> LinkError | None:
         """Why a command cannot be given now, or None."""
-        name = message.SPEC.name
         if self.state is SessionState.LOST and self.lost is not None:
             return self.lost
+        name = message.SPEC.name
         if self.state is SessionState.TELEMETRY_ONLY:
             return Refused(RefusalCode.TELEMETRY_ONLY, self.limitation, name, by_device=False)
         if self.state is not SessionState.OPEN:
             return LinkLost(LossCause.CLOSED, f"{name} was given while the session is {self.state}")
         if self._stop is not None and rule.leads_to_motion:
             return StoppedByStop(f"{name}: a STOP is under way; decide again after it")
-        if len(self._waiting) >= QUEUE_LEN_MAX:
+        if len(self._window.waiting) >= QUEUE_LEN_MAX:
             return QueueFull(f"{name}: {QUEUE_LEN_MAX} commands wait already")
         return None
 
@@ -501,78 +412,39 @@ class Session:
         return 0 if baud is None else octets * 10_000_000 // baud  # 8N1: ten bits an octet
 
     def _fill_window(self, now_us: int) -> None:
-        while (
-            self._waiting
+        if (
+            self._window.waiting
             and self.state is SessionState.OPEN
-            and self._window_has_room()
             and now_us >= self._busy_until_us
         ):
-            command = self._waiting.popleft()
-            objection = self._stale(command, now_us)
-            if objection is not None:
-                self._finish(command, objection)
-                continue
-            command.seq = self._next_seq
-            self._next_seq = self._next_seq % U16 + 1
-            self._unanswered[command.seq] = command
-            self._transmit(command, now_us)
+            self._window.fill(self.epoch, now_us)
 
-    def _window_has_room(self) -> bool:
-        """Counted from the oldest unanswered one, so that its answer is still in the device's cache
-        if only the answer was lost."""
-        oldest = next(iter(self._unanswered), self._next_seq)
-        return (self._next_seq - oldest) % U16 < self._window
+    def _header(
+        self, kind: int, seq: int, epoch: int, flags: int, now_us: int, deadline_us: int
+    ) -> Header:
+        device = self.settings.device
+        t_us = now_us & U32
+        return Header(
+            VERSION, kind, 0, self._number, seq, 0, epoch, flags, device, t_us, deadline_us
+        )
 
-    def _stale(self, command: _Command, now_us: int) -> Refused | None:
-        name = command.message.SPEC.name
-        if command.expires_us is not None and now_us > command.expires_us:
-            late = (now_us - command.expires_us) // 1000
-            text = f"it waited in the queue until {late} ms after its deadline"
-            return Refused(RefusalCode.LATE, text, name, by_device=False)
-        if command.rule.leads_to_motion and command.epoch != self.epoch:
-            text = f"it was given in epoch {command.epoch}, now it is {self.epoch}"
-            return Refused(RefusalCode.OLD_EPOCH, text, name, by_device=False)
-        return None
-
-    def _transmit(self, command: _Command, now_us: int, flags: int = 0) -> None:
+    def _transmit(self, command: Command, now_us: int, flags: int) -> None:
         deadline = command.deadline_us
         if deadline is not None:
             flags |= FLAG_DEADLINE
-        command.sent_us = command.timer_us = now_us
-        header = Header(
-            VERSION,
-            command.message.TYPE,
-            0,
-            self._number,
-            command.seq,
-            0,
-            command.epoch,
-            flags,
-            self.settings.device,
-            now_us & U32,
-            deadline or 0,
+        header = self._header(
+            command.message.TYPE, command.seq, command.epoch, flags, now_us, deadline or 0
         )
         self._put(encode_frame(header, command.body, Direction.HOST_TO_DEVICE))
 
-    def _put(self, octets: bytes) -> None:
-        self._out.append(octets)
+    def _put(self, octets: bytes, *, urgent: bool = False) -> None:
+        (self._urgent if urgent else self._out).append(octets)
         self.tally.frames_sent += 1
         self.tally.octets_sent += len(octets)
 
     def _put_unsequenced(self, message: m.Message, now_us: int, deadline_us: int | None) -> None:
-        header = Header(
-            VERSION,
-            message.TYPE,
-            0,
-            self._number,
-            0,
-            0,
-            self.epoch,
-            0 if deadline_us is None else FLAG_DEADLINE,
-            self.settings.device,
-            now_us & U32,
-            deadline_us or 0,
-        )
+        flags = 0 if deadline_us is None else FLAG_DEADLINE
+        header = self._header(message.TYPE, 0, self.epoch, flags, now_us, deadline_us or 0)
         self._put(encode_frame(header, message.pack(), Direction.HOST_TO_DEVICE))
 
     def _send_hello(self, now_us: int) -> None:
@@ -612,85 +484,52 @@ class Session:
         stop = self._stop
         if stop is None or now_us < stop.next_us:
             return
-        if stop.answer is not None and stop.sent >= STOP_COPIES:
-            self._finish_stop(stop, stop.answer)
-            return
-        octets = self.stop_frame(stop.message.reason, stop.message.nonce, now_us)
-        self._urgent.append(octets)
-        self.tally.frames_sent += 1
-        self.tally.octets_sent += len(octets)
-        self.tally.stops_sent += 1
-        stop.sent += 1
-        stop.next_us = now_us + (STOP_SPACING_US if stop.sent < STOP_COPIES else STOP_REPEAT_US)
-        if stop.answer is not None and stop.sent >= STOP_COPIES:
-            self._finish_stop(stop, stop.answer)
+        if stop.done:
+            self._finish_stop(stop)
+        elif stop.needs_break():
+            stop.begin_break(now_us)
+            self.tally.breaks_sent += 1
+        else:
+            frame = self.stop_frame(stop.message.reason, stop.message.nonce, now_us)
+            self._put(frame, urgent=True)
+            self.tally.stops_sent += 1
+            stop.copy_sent(now_us)
+            if stop.done:
+                self._finish_stop(stop)
 
-    def _finish_stop(self, stop: _Stop, answer: m.StopAck) -> None:
-        self._outcomes.extend((token, answer) for token in stop.tokens)
+    def _finish_stop(self, stop: StopSender) -> None:
+        if stop.answer is not None:
+            self._outcomes.extend((token, stop.answer) for token in stop.tokens)
         self._stop = None
 
     def _tick_lease(self, now_us: int) -> None:
         if (
             self.state is not SessionState.OPEN
             or self.clock is None
-            or not self.permission_fresh(now_us)
-            or now_us < max(self._lease_next_us, self._busy_until_us)
-            or (self.settings.half_duplex and self._unanswered)
+            or not self._lease.is_fresh(now_us)
+            or now_us < max(self._lease.due_us, self._busy_until_us)
+            or (self.settings.half_duplex and self._window.unanswered)
         ):
             return
-        self._lease_counter += 1
-        self.tally.lease_late_us.append(now_us - self._lease_next_us)
-        self._lease_next_us = max(self._lease_next_us + LEASE_PERIOD_US, now_us + 1)
+        counter, late_us = self._lease.next(now_us)
+        self.tally.lease_late_us.append(late_us)
         deadline_us = (self.clock.device_us(now_us) + LEASE_TTL_US) & U32
         self.tally.leases_sent += 1
-        self._put_unsequenced(m.Lease(self._lease_counter, now_us), now_us, deadline_us)
+        self._put_unsequenced(m.Lease(counter, now_us), now_us, deadline_us)
         if self.settings.half_duplex:
             self._busy_until_us = now_us + RTO_US_MIN + self._wire_us(120)
 
     def _tick_own_commands(self, now_us: int) -> None:
-        if now_us >= self._echo_next_us and not self._waiting:
+        idle = not self._window.waiting
+        if now_us >= self._echo_next_us and idle:
             first = self._echoes < ECHO_FIRST_COUNT
             self._echo_next_us = now_us + (ECHO_FIRST_US if first else ECHO_PERIOD_US)
             self._echoes += 1
             self._echo_us = now_us
             self.submit(m.Echo(b""), now_us, _INTERNAL)
-        if self.settings.half_duplex and now_us >= self._poll_next_us and not self._waiting:
+        if self.settings.half_duplex and now_us >= self._poll_next_us and not self._window.waiting:
             self._poll_next_us = now_us + 1000 * self.settings.telemetry_period_ms
             self.submit(m.StatusRead(), now_us, _INTERNAL)
-
-    def _retransmit_at_us(self) -> int:
-        oldest = next(iter(self._unanswered.values()))
-        wire_us = sum(command.wire_us for command in self._unanswered.values())
-        return oldest.timer_us + self._rto_us(oldest.retransmissions) + wire_us
-
-    def _rto_us(self, retransmissions: int) -> int:
-        """RFC 6298: smoothed round trip plus four deviations, doubled at each retransmission."""
-        smoothed = self.round_trip_us
-        rto = RTO_US_MIN if smoothed is None else smoothed + 4 * self._rttvar_us
-        return min(int(max(rto, RTO_US_MIN)) << retransmissions, RTO_US_MAX)
-
-    def _tick_retransmission(self, now_us: int) -> None:
-        if not self._unanswered or now_us < self._retransmit_at_us():
-            return
-        oldest = next(iter(self._unanswered.values()))
-        name = oldest.message.SPEC.name
-        if oldest.retransmissions >= RETRANSMISSIONS_MAX:
-            self._fail(LossCause.UNANSWERED, f"{name} was sent {RETRANSMISSIONS_MAX + 1} times")
-        elif (
-            oldest.rule.never_after_deadline
-            and oldest.expires_us is not None
-            and now_us >= oldest.expires_us
-        ):
-            self._fail(LossCause.UNANSWERED, f"{name} had no answer before its deadline")
-        else:
-            oldest.retransmissions += 1
-            self._recovering_seq = 0
-            self._resend(oldest, now_us)
-            self.tally.retransmissions += 1
-
-    def _resend(self, command: _Command, now_us: int) -> None:
-        command.was_resent = True
-        self._transmit(command, now_us, FLAG_RETRANSMISSION)
 
     # ---- receiving -------------------------------------------------------------------------
 
@@ -699,11 +538,11 @@ class Session:
         if header.device != self.settings.device:
             self._other_device = header.device
             self.tally.unexpected += 1
-        elif isinstance(message, m.HelloAck):
-            self._on_hello_ack(message, header, now_us)
         elif isinstance(message, _STATUS_TYPES):
             self._heard_us = now_us
             self._on_telemetry(message, header, now_us)
+        elif isinstance(message, m.HelloAck):
+            self._on_hello_ack(message, header, now_us)
         elif isinstance(message, m.StopAck):
             self._heard_us = now_us
             self._on_stop_ack(message)
@@ -711,7 +550,8 @@ class Session:
             self.tally.unexpected += 1
         else:
             self._heard_us = now_us
-            self._advance_epoch(header.epoch)
+            if header.epoch != self.epoch:
+                self._advance_epoch(header.epoch)
             self._on_answer(message, header, now_us)
 
     def _on_answer(self, message: m.Message, header: Header, now_us: int) -> None:
@@ -720,39 +560,13 @@ class Session:
         elif isinstance(message, m.Refused):
             self._on_refused(message, header, now_us)
         else:
-            command = self._unanswered.get(header.seq)
-            if command is None or message.TYPE != command.message.TYPE | m.REPLY_BIT:
-                self.tally.unexpected += 1  # most often the second copy of an answer
-                return
-            del self._unanswered[header.seq]
-            if not command.was_resent:
-                self._learn_round_trip(command, header, now_us)
-            if header.seq == self._recovering_seq:
-                self._recovering_seq = 0
-            if self._unanswered:
-                self._on_progress(header.seq, now_us)
-            self._finish(command, message)
+            about = message.TYPE ^ m.REPLY_BIT
+            command = self._window.settle(header.seq, about, message, now_us)
+            if command is not None and command.token is _INTERNAL and not command.was_resent:
+                self._learn_clock(command, header, now_us)
 
-    def _on_progress(self, answered_seq: int, now_us: int) -> None:
-        """An answer came while others are unanswered.
-
-        The device answers in order: if this was not the oldest, the answer to the oldest was lost,
-        and it is asked for again at once. Otherwise the timer restarts (RFC 6298, 5.3).
-        """
-        oldest = next(iter(self._unanswered.values()))
-        oldest.timer_us = max(oldest.timer_us, now_us)
-        if 0 < (answered_seq - oldest.seq) % U16 < self._window and not oldest.was_resent:
-            self._resend(oldest, now_us)
-            self.tally.resent_after_gap += 1
-
-    def _learn_round_trip(self, command: _Command, header: Header, now_us: int) -> None:
-        sample = now_us - command.sent_us
-        if self.round_trip_us is None:
-            self.round_trip_us, self._rttvar_us = float(sample), sample / 2
-        else:
-            self._rttvar_us += (abs(self.round_trip_us - sample) - self._rttvar_us) / 4
-            self.round_trip_us += (sample - self.round_trip_us) / 8
-        if command.token is _INTERNAL and self.clock is not None:
+    def _learn_clock(self, command: Command, header: Header, now_us: int) -> None:
+        if self.clock is not None:
             device_us = widen(header.t_us, self.clock.device_us(now_us))
             self.clock.add(Exchange(command.sent_us, device_us, device_us, now_us))
 
@@ -771,20 +585,9 @@ class Session:
         self._number = ack.session
         self.epoch = header.epoch
         self.clock = DeviceClock(Exchange(self._hello_us, ack.device_us, ack.device_us, now_us))
-        self._window = min(self._window, max(1, ack.window))
+        self._window.size = min(self._window.size, max(1, ack.window))
         self.limitation = _limitation(ack)
-        self.identity = Identity(
-            DeviceKind(ack.device_kind),
-            ack.family,
-            ack.axis_count,
-            ack.boot_id,
-            ack.session,
-            ack.dictionary,
-            ack.limits,
-            ack.build,
-            ack.max_body,
-            ack.window,
-        )
+        self.identity = _identity(ack)
         self._go(Trigger.LIMITED if self.limitation else Trigger.ACCEPTED)
         self._events.append(Opened(self.identity, self.limitation))
         self._echo_next_us = self._poll_next_us = now_us
@@ -802,43 +605,17 @@ class Session:
     ) -> None:
         self.tally.telemetry_received += 1
         if self._is_open and header.session != self._number:
-            self._foreign_telemetry += 1
-            if self._foreign_telemetry >= FOREIGN_TELEMETRY_MAX:
+            if self._ear.hear_foreign():
                 what = "it has restarted" if header.session == 0 else "another HELLO reached it"
                 self._fail(LossCause.SESSION_ENDED, what)
             return
-        self._foreign_telemetry = 0
-        latest = self.telemetry
-        if (
-            latest is not None
-            and latest.session == header.session
-            and message.device_us <= latest.message.device_us
-        ):
-            self.tally.unexpected += 1  # duplicated or overtaken on the way: old news
+        if not self._ear.hear(message, header, self.clock if self._is_open else None, now_us):
             return
-        if self._telemetry_counter is not None:
-            self.tally.telemetry_missed += (header.seq - self._telemetry_counter - 1) & U16
-        self._telemetry_counter = header.seq
         if self._is_open:
             self._advance_epoch(header.epoch)
-        heard_us = self._current_until(message.device_us, now_us)
-        self.telemetry = TelemetrySample(message, heard_us, header.session, header.epoch)
-
-    def _current_until(self, device_us: int, now_us: int) -> int:
-        """The time of receipt; earlier, where the clocks say that the status was long on its way.
-
-        Octets that waited in some buffer are not news: without this, what a stalled line delivers
-        at last would be shown as current.
-        """
-        if self.clock is None or not self._is_open:
-            return now_us
-        made_us = self.clock.host_us(device_us) + round(self.clock.uncertainty_us(now_us))
-        if now_us - made_us <= TELEMETRY_ON_WAY_US_MAX:
-            return now_us
-        self.tally.telemetry_late += 1
-        # Or the device's clock was stepped: an exchange tells, so ask for one now.
-        self._echo_next_us = min(self._echo_next_us, self._echo_us + ECHO_CHECK_US)
-        return made_us
+        if self._ear.was_late:
+            # Or the device's clock was stepped: an exchange tells, so ask for one now.
+            self._echo_next_us = min(self._echo_next_us, self._echo_us + ECHO_CHECK_US)
 
     def _on_stop_ack(self, ack: m.StopAck) -> None:
         stop = self._stop
@@ -849,18 +626,20 @@ class Session:
             self._advance_epoch(ack.new_epoch)
         if stop.answer is None:
             stop.answer = ack
-        if stop.sent >= STOP_COPIES:
-            self._finish_stop(stop, ack)
+        if stop.done:
+            self._finish_stop(stop)
 
     def _advance_epoch(self, epoch: int) -> None:
         ahead = (epoch - self.epoch) & U16
         if 0 < ahead < 1 << 15:  # an older one comes from a frame that was overtaken
             self.epoch = epoch
             self._events.append(EpochMoved(epoch))
+            if self._stop is not None:
+                self._stop.epoch_moved = True
 
     def _on_lease_ack(self, ack: m.LeaseAck, now_us: int) -> None:
         self._busy_until_us = 0
-        if not 0 < ack.counter <= self._lease_counter or ack.host_us > now_us:
+        if not 0 < ack.counter <= self._lease.counter or ack.host_us > now_us:
             self.tally.unexpected += 1
             return
         self.tally.leases_acknowledged += 1
@@ -878,39 +657,24 @@ class Session:
             self.tally.leases_refused += 1
             self._events.append(LeaseRefused(error))
         elif code is RefusalCode.OUT_OF_ORDER:
-            self._on_gap(refused, now_us)
-        else:
-            command = self._unanswered.get(header.seq)
-            if command is None or refused.about_type != command.message.TYPE:
-                self.tally.unexpected += 1
-                return
-            del self._unanswered[header.seq]
+            self._lose_if(self._window.on_gap(refused.about_seq, refused.expected_seq, now_us))
+        elif self._window.settle(header.seq, refused.about_type, error, now_us) is not None:
             self.tally.refused += 1
-            if self._unanswered:
-                self._on_progress(header.seq, now_us)
-            self._finish(command, error)
 
-    def _on_gap(self, refused: m.Refused, now_us: int) -> None:
-        """The device misses a command: send again from the one it expects, once for each gap."""
-        expected = refused.expected_seq
-        if refused.about_seq not in self._unanswered or expected == self._recovering_seq:
-            return
-        if expected not in self._unanswered:
-            if 0 < (self._next_seq - expected) % U16 <= STALE_SEQ_MAX:
-                self.tally.unexpected += 1  # said before an answer that has come since
-                return
-            self._fail(
-                LossCause.SEQUENCE,
-                f"the device expects {expected}, this end has sent up to {self._next_seq - 1}",
-            )
-            return
-        self._recovering_seq = expected
-        resend = False
-        for command in self._unanswered.values():
-            resend = resend or command.seq == expected
-            if resend:
-                self._resend(command, now_us)
-                self.tally.resent_after_gap += 1
+
+def _identity(ack: m.HelloAck) -> Identity:
+    return Identity(
+        DeviceKind(ack.device_kind),
+        ack.family,
+        ack.axis_count,
+        ack.boot_id,
+        ack.session,
+        ack.dictionary,
+        ack.limits,
+        ack.build,
+        ack.max_body,
+        ack.window,
+    )
 
 
 def _reply_len(message: m.Message) -> int:

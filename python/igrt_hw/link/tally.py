@@ -32,6 +32,7 @@ class Tally:
     leases_acknowledged: int = 0
     leases_refused: int = 0
     stops_sent: int = 0
+    breaks_sent: int = 0
     events_lost: int = 0
     drops: dict[Drop, int] = field(default_factory=dict)
     lease_late_us: deque[int] = field(default_factory=lambda: deque(maxlen=LATENESS_LEN_MAX))

@@ -27,6 +27,7 @@ READ_LEN: Final = 65_536
 PTY_MAJORS: Final = range(136, 144)  # Unix98 pty slaves, Documentation/admin-guide/devices.txt
 PUMP_QUEUE_LEN_MAX: Final = 4096
 PUMP_TIMEOUT_S: Final = 0.05
+CARRIED: Final = "carried"
 _OS_ERRORS: Final = (OSError, serial.SerialException, termios.error, ValueError)
 
 
@@ -51,9 +52,14 @@ class PortSettings:
 
 
 class Transport(Protocol):
-    """An open port. Every method may raise `LinkLost`; none of them waits."""
+    """An open port. Every method may raise `LinkLost`; none of them waits.
+
+    `low_latency` and `line_break` say in words whether the port has them; `baud` is None where
+    octets take no time by it.
+    """
 
     low_latency: str
+    line_break: str
     baud: int | None
 
     def fileno(self) -> int:
@@ -65,6 +71,9 @@ class Transport(Protocol):
     def write(self, data: bytes) -> int:
         """Write what the port takes now, and say how many octets that was."""
 
+    def set_break(self, on: bool) -> None:
+        """Hold the line in BREAK, or end that. Does nothing where the port carries none."""
+
     def close(self) -> None:
         """Give the port back. Never raises."""
 
@@ -72,11 +81,14 @@ class Transport(Protocol):
 class DescriptorTransport:
     """A serial device, a pty or a socket, by its file descriptor."""
 
-    def __init__(self, port: Any, name: str, low_latency: str, baud: int | None) -> None:
+    def __init__(
+        self, port: Any, name: str, low_latency: str, line_break: str, baud: int | None
+    ) -> None:
         self._port = port
         self._name = name
         self._fd: int = port.fileno()
         self.low_latency = low_latency
+        self.line_break = line_break
         self.baud = baud
         os.set_blocking(self._fd, False)
 
@@ -105,6 +117,15 @@ class DescriptorTransport:
         except OSError as error:
             raise LinkLost(LossCause.PORT_GONE, _words(self._name, error)) from error
 
+    def set_break(self, on: bool) -> None:
+        """BREAK on a UART; neither a pty nor a plain socket has a wire to hold down."""
+        if self.line_break != CARRIED:
+            return
+        try:
+            self._port.break_condition = on
+        except _OS_ERRORS as error:
+            raise LinkLost(LossCause.PORT_GONE, _words(self._name, error)) from error
+
     def close(self) -> None:
         """Give the port back."""
         try:
@@ -114,41 +135,64 @@ class DescriptorTransport:
 
 
 class PumpedTransport:
-    """A port without a descriptor (rfc2217): one thread reads it and makes a pipe readable."""
+    """A port without a descriptor (rfc2217): one thread reads it and makes a pipe readable, another
+    writes, since pyserial's rfc2217 has no write time-out and waits for whoever does not read."""
 
     def __init__(self, port: Any, name: str, baud: int | None) -> None:
         self._port = port
         self._name = name
         self.low_latency = "decided by the remote end"
+        self.line_break = CARRIED
         self.baud = baud
         self._arrived: queue.Queue[bytes | Exception] = queue.Queue(PUMP_QUEUE_LEN_MAX)
+        self._leaving: queue.Queue[bytes | bool] = queue.Queue(PUMP_QUEUE_LEN_MAX)
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         self._closing = False
-        self._thread = threading.Thread(target=self._pump, name=f"pump {name}", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=work, name=f"{what} {name}", daemon=True)
+            for what, work in (("read", self._read_on), ("write", self._write_on))
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def _pump(self) -> None:
+    def _read_on(self) -> None:
         while not self._closing:
-            item: bytes | Exception
             try:
-                item = self._port.read(1)
-                if item:
-                    item += self._port.read(self._port.in_waiting)
+                octets: bytes = self._port.read(1)
+                if octets:
+                    octets += self._port.read(self._port.in_waiting)
             except Exception as error:
-                item = error
-            if item:
-                self._arrived.put(item)
-                os.write(self._wake_w, b"\x00")
-            if isinstance(item, Exception):
+                self._tell(error)
+                return
+            if octets:
+                self._tell(octets)
+
+    def _write_on(self) -> None:
+        while not self._closing:
+            try:
+                item = self._leaving.get(timeout=PUMP_TIMEOUT_S)
+            except queue.Empty:
+                continue
+            try:
+                if isinstance(item, bool):
+                    self._port.break_condition = item
+                else:
+                    self._port.write(item)
+            except Exception as error:
+                self._tell(error)
                 return
 
+    def _tell(self, item: bytes | Exception) -> None:
+        self._arrived.put(item)
+        os.write(self._wake_w, b"\x00")
+
     def fileno(self) -> int:
-        """The reading end of the pump's pipe."""
+        """The reading end of the pipe."""
         return self._wake_r
 
     def read(self) -> bytes:
-        """What the pump has read since the last call."""
+        """What has been read since the last call."""
         try:
             os.read(self._wake_r, READ_LEN)
         except BlockingIOError:
@@ -162,22 +206,30 @@ class PumpedTransport:
         return b"".join(chunks)
 
     def write(self, data: bytes) -> int:
-        """Hand everything to the port; rfc2217 has no write time-out (pyserial 3.5)."""
+        """Hand everything to the writer; nothing while it is far behind."""
         try:
-            self._port.write(data)
-        except _OS_ERRORS as error:
-            raise LinkLost(LossCause.PORT_GONE, _words(self._name, error)) from error
+            self._leaving.put_nowait(data)
+        except queue.Full:
+            return 0
         return len(data)
 
+    def set_break(self, on: bool) -> None:
+        """BREAK at the remote port (RFC 2217, SET-CONTROL 5 and 6), in the order of the octets."""
+        try:
+            self._leaving.put_nowait(on)
+        except queue.Full:
+            pass  # nothing gets through anyway, and the session will end
+
     def close(self) -> None:
-        """End the pump and give the port back."""
+        """End the threads and give the port back."""
         self._closing = True
         try:
             self._port.close()
         except _OS_ERRORS:
             pass  # the remote end has gone first
-        self._thread.join(2 * PUMP_TIMEOUT_S + 1)
-        if not self._thread.is_alive():
+        for thread in self._threads:
+            thread.join(2 * PUMP_TIMEOUT_S + 1)
+        if not any(thread.is_alive() for thread in self._threads):
             os.close(self._wake_r)
             os.close(self._wake_w)
 
@@ -209,15 +261,19 @@ def _descriptor_transport(port: Any, settings: PortSettings) -> DescriptorTransp
     if "://" in name:
         with socket.socket(fileno=os.dup(fd)) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return DescriptorTransport(
-            port, name, "TCP_NODELAY", settings.baud if settings.wire_time else None
-        )
+        baud = settings.baud if settings.wire_time else None
+        return DescriptorTransport(port, name, "TCP_NODELAY", "not carried by a socket", baud)
     attributes = termios.tcgetattr(fd)
     attributes[6][termios.VMIN] = 1  # so that an empty read means a hang-up, and nothing else
     termios.tcsetattr(fd, termios.TCSANOW, attributes)
-    wire_time = not _is_pty(fd) if settings.wire_time is None else settings.wire_time
+    is_pty = _is_pty(fd)
+    wire_time = not is_pty if settings.wire_time is None else settings.wire_time
     return DescriptorTransport(
-        port, name, _set_low_latency(port, settings), settings.baud if wire_time else None
+        port,
+        name,
+        _set_low_latency(port, settings),
+        "not carried by a pty" if is_pty else CARRIED,
+        settings.baud if wire_time else None,
     )
 
 

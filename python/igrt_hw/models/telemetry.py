@@ -324,6 +324,7 @@ class LinkCounters(Frozen):
     leases_acknowledged: Count
     leases_refused: Count
     stops_sent: Count
+    breaks_sent: Count = 0
     events_lost: Count
 
 
