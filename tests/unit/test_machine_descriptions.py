@@ -130,7 +130,9 @@ def test_legs_that_do_not_hold_the_platform_are_refused() -> None:
     text = text_of("linac_hexapod")
     with pytest.raises(MachineError, match=r"bad\.toml, \[chain\].*leg 1 is .* at neutral"):
         parse_machine(
-            text.replace("leg_upper_mm = 440.0", "leg_upper_mm = 300.0"), origin="bad.toml"
+            text.replace("leg_upper_mm = 440.0", "leg_upper_mm = 300.0"),
+            origin="bad.toml",
+            folder=Path(str(resources.files("igrt_hw.machine").joinpath("machines"))),
         )
 
 
@@ -142,7 +144,7 @@ def test_an_unknown_machine_is_refused_with_the_known_names() -> None:
 def test_a_missing_file_and_a_missing_mesh_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match=r"none\.toml.*cannot be read"):
         load_machine(tmp_path / "none.toml")
-    mesh = '[[part]]\nname = "cover"\nframe = "gantry"\nshape = "mesh"\nfile = "cover.stl"\n'
+    mesh = '[[part]]\nname = "cover"\nframe = "gantry"\nshape = "mesh"\nfile = "cover.stl"\nfile_unit = "mm"\n'
     file = tmp_path / "own.toml"
     file.write_text(
         text_of("linac_pedestal").replace("[[part]]", mesh + "\n[[part]]", 1), encoding="utf-8"

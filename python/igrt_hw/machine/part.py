@@ -26,7 +26,7 @@ _FIELDS_OF_SHAPE: dict[str, frozenset[str]] = {
     "cylinder": frozenset({"radius_mm", "length_mm"}),
     "capsule": frozenset({"radius_mm", "length_mm"}),
     "hull": frozenset({"points_mm"}),
-    "mesh": frozenset({"file"}),
+    "mesh": frozenset({"file", "file_unit"}),
 }
 
 
@@ -42,7 +42,8 @@ class PartDescription(_Description):
         frame: a built-in frame or the name of an `[[arm]]`.
         shape: box (`size_mm`: full lengths along x, y, z); cylinder (axis along local z, `length_mm` end to end);
             capsule (axis along local z, `length_mm` between the centres of its round ends); hull (convex hull of
-            `points_mm`); mesh (`file`: a closed triangle mesh beside the machine file).
+            `points_mm`); mesh (`file`: a closed triangle mesh, STL, OBJ or PLY, beside the machine file, and its
+            `file_unit`: mm, cm, m or inch).
         position_mm: the part's centre (hull, mesh: its own origin) in the frame.
         rotation_deg: turns about x, then y, then z of the frame, applied before the position.
     """
@@ -57,6 +58,7 @@ class PartDescription(_Description):
     length_mm: Annotated[FiniteFloat, Field(ge=0.0)] | None = None
     points_mm: tuple[Vector, ...] | None = None
     file: str | None = None
+    file_unit: Literal["mm", "cm", "m", "inch"] | None = None
 
     @model_validator(mode="after")
     def _fields_fit_the_shape(self) -> Self:

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from igrt_hw._core import ClearanceInputError, ClearanceRoom
 from igrt_hw.machine.catalogue import Machine
+from igrt_hw.machine.mesh_file import MeshFileError, Unit, read_mesh
 from igrt_hw.machine.part import BUILT_IN_FRAMES, PartDescription
 from igrt_hw.machine.path import (
     Joints,
@@ -215,6 +216,11 @@ class Room:
         return tuple(arm.name for arm in self._description.arm)
 
     @property
+    def machine(self) -> Machine:
+        """The machine of this room."""
+        return self._machine
+
+    @property
     def measured_pairs(self) -> tuple[tuple[str, str], ...]:
         """The pairs that are measured, by name, in a fixed order."""
         return tuple(dict.fromkeys(self._pair_names(number) for number in range(len(self._pairs))))
@@ -335,20 +341,56 @@ class Room:
                     f"{which} axis {axis.name!r}: it needs a range and at least one cell"
                 )
             moved[which] = self._motions(*self._along(axis, axes, gantry_deg, panel_state))
+        return self._drives(still, moved["row"], moved["column"], (row.name, column.name))
+
+    def path_drives(
+        self,
+        start_axes: Sequence[float],
+        target_axes: Sequence[float],
+        gantry_deg: float,
+        panel_state: PanelState,
+        *,
+        column: MapAxis,
+    ) -> list[tuple[Literal["row", "column"], Joints]]:
+        """The motions of a map whose rows are a straight couch path and whose columns are the gantry or an arm.
+
+        Raises:
+            RoomError: as `map_drives`.
+        """
+        stay = (gantry_deg, gantry_deg), (panel_state, panel_state)
+        still = self._motions(start_axes, start_axes, *stay)
+        by_row = self._motions(start_axes, target_axes, *stay)
+        by_column = self._motions(*self._along(column, start_axes, gantry_deg, panel_state))
+        return self._drives(still, by_row, by_column, ("the path", column.name))
+
+    def line_drives(
+        self, axes: Sequence[float], gantry_deg: float, panel_state: PanelState, *, axis: MapAxis
+    ) -> list[tuple[Literal["row", "column"], Joints]]:
+        """The motions of a map of one column: everything stands but one axis, which goes along the rows.
+
+        Raises:
+            RoomError: an unknown axis.
+        """
+        moved = self._motions(*self._along(axis, axes, gantry_deg, panel_state))
+        return [("row", motion) for motion in moved]
+
+    def _drives(
+        self,
+        still: list[Joints],
+        by_row: list[Joints],
+        by_column: list[Joints],
+        names: tuple[str, str],
+    ) -> list[tuple[Literal["row", "column"], Joints]]:
         drives: list[tuple[Literal["row", "column"], Joints]] = []
-        for frame, base, by_row, by_column in zip(
-            self._frames, still, moved["row"], moved["column"], strict=True
-        ):
-            with_row, with_column = (
-                not np.array_equal(base, by_row),
-                not np.array_equal(base, by_column),
-            )
+        for frame, base, row, column in zip(self._frames, still, by_row, by_column, strict=True):
+            with_row = not np.array_equal(base, row)
+            with_column = not np.array_equal(base, column)
             if with_row and with_column:
                 raise RoomError(
-                    f"{row.name} and {column.name} both move frame {frame!r}; "
+                    f"{names[0]} and {names[1]} both move frame {frame!r}; "
                     "one axis of a map must move the couch and the other the machine"
                 )
-            drives.append(("column", by_column) if with_column else ("row", by_row))
+            drives.append(("column", column) if with_column else ("row", row))
         return drives
 
     def _along(
@@ -402,7 +444,7 @@ class Room:
             )
         self._remember(part.name, part.frame)
         frame = self._frames.index(part.frame)
-        return (part.name, frame, _part_placement(part), part.shape, _shape(part))
+        return (part.name, frame, _part_placement(part), part.shape, _shape(self._machine, part))
 
     def _moves_with_couch(self, frame: str) -> bool:
         parents = {arm.name: arm.parent for arm in self._description.arm}
@@ -533,16 +575,30 @@ def _part_placement(part: PartDescription) -> Matrix:
     return placement
 
 
-def _shape(part: PartDescription) -> object:
+def _shape(machine: Machine, part: PartDescription) -> object:
     if part.size_mm is not None:
         return tuple(length / 2.0 for length in part.size_mm)
     if part.radius_mm is not None and part.length_mm is not None:
         return (part.radius_mm, part.length_mm / 2.0)
     if part.points_mm is not None:
         return np.array(part.points_mm)
-    raise RoomError(
-        f"part {part.name!r}: mesh files are not read in this version; describe it by boxes, cylinders, capsules, hulls"
-    )
+    if part.file is not None and part.file_unit is not None:
+        return _mesh(machine, part, part.file, part.file_unit)
+    raise RoomError(f"part {part.name!r}: shape {part.shape!r} is not known to rooms; a defect")
+
+
+def _mesh(machine: Machine, part: PartDescription, file: str, unit: Unit) -> object:
+    if machine.folder is None:
+        raise RoomError(f"part {part.name!r}: mesh {file!r} needs a folder to lie in")
+    try:
+        mesh = read_mesh(machine.folder / file, unit=unit)
+    except MeshFileError as error:
+        raise RoomError(f"part {part.name!r}: {error}") from error
+    if mesh.sha256 != machine.mesh_sha256.get(file):
+        raise RoomError(
+            f"part {part.name!r}: {file} has changed since {machine.origin} was read; load the machine again"
+        )
+    return mesh.vertices, mesh.triangles
 
 
 __all__ = [

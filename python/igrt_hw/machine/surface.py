@@ -281,9 +281,11 @@ def _tube(
     i, j = np.meshgrid(np.arange(rings - 1), np.arange(sides), indexing="ij")
     k = (j + 1) % sides
     a, b, c, d = i * sides + j, i * sides + k, (i + 1) * sides + j, (i + 1) * sides + k
-    walls = np.concatenate(
-        [np.stack([a, b, c], -1).reshape(-1, 3), np.stack([b, d, c], -1).reshape(-1, 3)]
-    )
+    # Of the two ways to fold a wall the outer one: its section between two slices then holds whatever both slices hold.
+    outer = (radii[i, k] * radii[i + 1, j] > radii[i, j] * radii[i + 1, k])[..., None]
+    one = np.where(outer, np.stack([a, b, c], -1), np.stack([a, b, d], -1))
+    two = np.where(outer, np.stack([b, d, c], -1), np.stack([a, d, c], -1))
+    walls = np.concatenate([one.reshape(-1, 3), two.reshape(-1, 3)])
     side = np.arange(sides)
     after = (side + 1) % sides
     low = np.stack([np.full(sides, rings * sides), after, side], -1)
