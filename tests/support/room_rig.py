@@ -135,6 +135,9 @@ class ModelCouch:
     corrupt_digest: bool = False
     land_off_mm: float = 0.0
     permission_seen_us: int = -1
+    jogging: tuple[int, float] | None = None
+    jog_until_us: int = 0
+    home_until_us: int = 0
 
     def upload(self, plan: MotionPlan, nonce: int) -> str:
         self.plan, self.nonce, self.state, self.progress = plan, nonce, "plan loaded", 0.0
@@ -153,6 +156,7 @@ class ModelCouch:
     def stop(self) -> None:
         self.epoch += 1
         self.gate = False
+        self.jogging = None
         self.void("STOP")
 
     def void(self, cause: str) -> None:
@@ -162,6 +166,7 @@ class ModelCouch:
 
     def step(self, now_us: int, dt_us: int) -> None:
         lease = now_us <= self.lease_until_us
+        self._step_by_hand(now_us, dt_us, lease)
         if self.state not in ("armed", "moving", "held") or self.plan is None:
             return
         if not (self.enable and lease):
@@ -182,6 +187,32 @@ class ModelCouch:
             self.state, self.stop_cause = "arrived", "arrived"
             self.axes = (self.axes[0] + self.land_off_mm, *self.axes[1:])
 
+    def jog(self, axis: int, speed: float, now_us: int) -> str:
+        """As section 6 of the protocol: with the enable held only, ending 200 ms after the last JOG."""
+        if speed == 0.0:
+            self.jogging = None
+            return ""
+        if not self.enable:
+            return "the enable is not held"
+        self.jogging, self.jog_until_us = (axis, speed), now_us + 200_000
+        return ""
+
+    def _step_by_hand(self, now_us: int, dt_us: int, lease: bool) -> None:
+        if not (self.enable and lease) or now_us > self.jog_until_us:
+            self.jogging = None
+        if self.jogging is not None:
+            axis, speed = self.jogging
+            moved = self.axes[axis] + speed * dt_us / 1e6
+            self.axes = (*self.axes[:axis], moved, *self.axes[axis + 1 :])
+            self.state = "jogging"
+        elif self.state == "homing":
+            if not (self.enable and lease):
+                self.state = "not referenced"
+            elif now_us > self.home_until_us:
+                self.state = "idle"
+        elif self.state == "jogging":
+            self.state = "idle"
+
     def heard(self) -> ev.CouchHeard:
         secondary = tuple(a + b for a, b in zip(self.axes, self.secondary_offset, strict=True))
         report = ev.CouchHeard(
@@ -191,8 +222,8 @@ class ModelCouch:
             state="latched" if self.faults else self.state,  # type: ignore[arg-type]
             stop_cause=self.stop_cause,
             enable_held=self.enable,
-            brakes_on=self.state not in ("moving",),
-            moving=self.state == "moving",
+            brakes_on=self.state not in ("moving", "jogging", "homing"),
+            moving=self.state in ("moving", "jogging", "homing"),
             beam_gate_energised=self.gate,
             faults=self.faults,
             plan_nonce=self.nonce,
@@ -227,6 +258,8 @@ class Room:
         self.gantry_deg = 0.0
         self.history: tuple[TreatedShift, ...] = ()
         self.pendant_faults: tuple[str, ...] = ()
+        self.keys: tuple[tuple[int, int], ...] = ()
+        self.profile_mm: tuple[float, ...] = ()
         self.hold_answers = False
         self.image_count = 0
         self.on_effects = lambda effects: None
@@ -255,7 +288,9 @@ class Room:
         if "pendant" not in self.silent:
             self.feed(
                 ev.PendantHeard(
-                    "enabled" if self.couch.enable else "released", faults=self.pendant_faults
+                    "enabled" if self.couch.enable else "released",
+                    faults=self.pendant_faults,
+                    keys=self.keys,
                 )
             )
         if "imager" not in self.silent:
@@ -277,6 +312,10 @@ class Room:
             case fx.StopAll():
                 if "couch" not in self.silent:
                     self.couch.stop()
+            case fx.Jog(axis, speed):
+                refused = self.couch.jog(axis, speed, self.now_us)
+                if refused:
+                    self.feed(ev.JogRefused(refused))
             case fx.VoidPlan():
                 self.couch.void("plan void")
             case fx.RefreshPermission("couch", until):
@@ -319,6 +358,9 @@ class Room:
                 if self.couch.execute(effect.nonce, effect.plan_digest):
                     return ev.ExecuteAccepted(effect.request, effect.nonce)
                 return ev.RequestFailed(effect.request, "refused")
+            case fx.Home():
+                self.couch.state, self.couch.home_until_us = "homing", self.now_us + 3_000_000
+                return ev.HomingBegan(effect.request)
             case fx.SetBeamGate():
                 self.couch.gate = True
                 return ev.BeamGateAnswered(effect.request, True)
@@ -329,10 +371,10 @@ class Room:
 
     def strip(self) -> ClearanceStrip:
         return ClearanceStrip(
-            minimum_mm=self.clearance_mm,
+            minimum_mm=min(self.profile_mm, default=self.clearance_mm),
             at_path_fraction=0.5,
             pair=("couch top", "kV panel"),
-            profile_mm=(self.clearance_mm,),
+            profile_mm=self.profile_mm or (self.clearance_mm,),
             warn_mm=20.0,
             stop_mm=10.0,
             model_hash="ab" * 32,

@@ -52,6 +52,9 @@ EVERY_COMMAND: dict[str, Command] = {
         commands.ReleaseBeam(),
         commands.AcknowledgeAlarm(alarm_id="a"),
         commands.ResetFault(),
+        commands.NextIsocentre(isocentre_id="ISO2"),
+        commands.EnterMode(mode="service"),
+        commands.HomeCouch(),
         commands.ClosePatient(),
     )
 }
@@ -73,6 +76,9 @@ stop                     yes       yes       yes       yes
 release_beam             yes       yes       no        no
 acknowledge_alarm        yes       yes       yes       yes
 reset_fault              yes       yes       no        yes
+next_isocentre           yes       yes       no        no
+enter_mode               no        yes       no        yes
+home_couch               no        yes       no        yes
 close_patient            yes       yes       no        no
 """
 CELLS = [

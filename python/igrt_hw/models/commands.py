@@ -125,6 +125,26 @@ class ResetFault(Frozen):
     kind: Literal["reset_fault"] = "reset_fault"
 
 
+class NextIsocentre(Frozen):
+    """Go on with another isocentre of the same plan: its own setup, images, proposal and approval."""
+
+    kind: Literal["next_isocentre"] = "next_isocentre"
+    isocentre_id: str
+
+
+class EnterMode(Frozen):
+    """Change what the room is for, with nobody on the couch. In service mode no patient can be opened."""
+
+    kind: Literal["enter_mode"] = "enter_mode"
+    mode: Literal["clinical rehearsal", "service"]
+
+
+class HomeCouch(Frozen):
+    """Let the couch pass its reference marks; service mode, with the enable held."""
+
+    kind: Literal["home_couch"] = "home_couch"
+
+
 class ClosePatient(Frozen):
     """End with this patient: queues, tokens, proposals and caches are cleared; refused while a fault is latched."""
 
@@ -146,6 +166,9 @@ Command = Annotated[
     | ReleaseBeam
     | AcknowledgeAlarm
     | ResetFault
+    | NextIsocentre
+    | EnterMode
+    | HomeCouch
     | ClosePatient,
     Field(discriminator="kind"),
 ]

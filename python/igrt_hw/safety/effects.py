@@ -39,6 +39,8 @@ class CheckPath:
     target_axes: tuple[float, ...]
     warn_mm: float
     stop_mm: float
+    purpose: Literal["correction", "manual"] = "correction"
+    """A correction has a registered patient; manual motion has the plan's placement of one, or nobody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,21 @@ class Execute:
     plan_digest: str
     token: bytes
     deadline_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Jog:
+    """JOG of one axis, mm/s or deg/s; 0 ends it. Said again with every tick. Answer: `JogRefused`, or none."""
+
+    axis: int
+    speed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """HOME. Answer: `HomingBegan` or `RequestFailed`."""
+
+    request: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +143,8 @@ Effect = (
     | CheckPath
     | UploadPlan
     | Execute
+    | Jog
+    | Home
     | StopAll
     | VoidPlan
     | SetBeamGate

@@ -97,6 +97,8 @@ class PendantHeard:
     enable_position: Literal["released", "enabled", "squeezed"] = "released"
     estop: bool = False
     faults: tuple[str, ...] = ()
+    keys: tuple[tuple[int, int], ...] = ()
+    """Jog keys that are down: axis, and 1 for plus or -1 for minus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,20 @@ class FaultsReset:
 
 
 @dataclass(frozen=True, slots=True)
+class JogRefused:
+    """The couch did not take a `Jog`."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class HomingBegan:
+    """Answer to `Home`."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFailed:
     """An effect could not be done: the device refused, or the shell failed. `sentence` says what, where, what to do.
 
@@ -225,5 +241,7 @@ Event = (
     | ExecuteAccepted
     | BeamGateAnswered
     | FaultsReset
+    | JogRefused
+    | HomingBegan
     | RequestFailed
 )

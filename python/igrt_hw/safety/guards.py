@@ -9,6 +9,8 @@ from igrt_hw.models.commands import (
     Approve,
     Arm,
     ConfirmSetup,
+    EnterMode,
+    NextIsocentre,
     OpenPatient,
     OverrideSetup,
     Reject,
@@ -58,6 +60,8 @@ def _identity_matches(m: Memory, ask: Ask) -> str | None:
     user = ask.user
     if user is None or not isinstance(user.command, OpenPatient):
         return "no patient was named"
+    if m.mode != "clinical rehearsal":
+        return f"the room is in the mode {m.mode}: no patient is treated in it"
     wanted, plan = user.command, user.plan
     if plan is None or plan.plan_uid != wanted.plan_uid:
         return "the plan is not one that this service has read; choose one of the list"
@@ -349,6 +353,42 @@ def _beam_allowed(m: Memory, ask: Ask) -> str | None:
     return m.images_problem or _busy(m) or _in_the_way(m, ask, Act.BEAM)
 
 
+def _isocentre_of_plan(m: Memory, ask: Ask) -> str | None:
+    user = ask.user
+    if user is None or not isinstance(user.command, NextIsocentre) or m.plan is None:
+        return "no isocentre was named"
+    known = [i.isocentre_id for i in m.plan.isocentres]
+    wanted = user.command.isocentre_id
+    if wanted not in known:
+        return f"the plan has no isocentre {wanted}; it has {', '.join(known)}"
+    if m.isocentre is not None and m.isocentre.isocentre_id == wanted:
+        return f"isocentre {wanted} is the one that is bound"
+    return _busy(m) or _no_fault_latched(m, ask)
+
+
+def _manual_allowed(m: Memory, ask: Ask) -> str | None:
+    return _busy(m) or _in_the_way(m, ask, Act.MANUAL)
+
+
+def _mode_may_change(m: Memory, ask: Ask) -> str | None:
+    user, couch = ask.user, m.couch.last
+    if user is None or not isinstance(user.command, EnterMode):
+        return "no mode was named"
+    if user.command.mode == m.mode:
+        return f"the room is in the mode {m.mode}"
+    if couch is not None and couch.moving:
+        return "the couch is moving; wait until it is at rest"
+    return _busy(m) or _no_fault_latched(m, ask)
+
+
+def _homing_allowed(m: Memory, ask: Ask) -> str | None:
+    if m.mode != "service":
+        return "homing belongs to the service mode; enter it first"
+    if m.couch.last is None or not m.couch.last.enable_held:
+        return "hold the enable of the pendant first, and look at the couch"
+    return _busy(m) or _in_the_way(m, ask, Act.HOMING)
+
+
 def _no_fault_latched(m: Memory, ask: Ask) -> str | None:
     latched = m.device_faults() + tuple(m.host_faults.values())
     return f"a fault is latched ({'; '.join(latched)}); reset it first" if latched else None
@@ -382,4 +422,8 @@ GUARDS: dict[Guard, GuardFunction] = {
     Guard.PATIENT_IS_BOUND: _patient_is_bound,
     Guard.BEAM_ALLOWED: _beam_allowed,
     Guard.NO_FAULT_LATCHED: _no_fault_latched,
+    Guard.ISOCENTRE_OF_PLAN: _isocentre_of_plan,
+    Guard.MANUAL_ALLOWED: _manual_allowed,
+    Guard.MODE_MAY_CHANGE: _mode_may_change,
+    Guard.HOMING_ALLOWED: _homing_allowed,
 }

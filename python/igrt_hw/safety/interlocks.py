@@ -24,6 +24,8 @@ class Act(StrEnum):
     START = "start of motion"
     MOTION = "motion"
     BEAM = "beam"
+    MANUAL = "manual motion"
+    HOMING = "homing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ def _door_detail(s: Situation) -> str:
 
 _ALL = frozenset(Act)
 _MOVE = frozenset({Act.START, Act.MOTION})
+_ANY_MOVE = _MOVE | {Act.MANUAL, Act.HOMING}
 _STILL = frozenset({Act.SETUP, Act.IMAGING, Act.START, Act.BEAM})
 _ATTENDED = _ALL - {Act.SETUP}
 
@@ -188,7 +191,7 @@ CONTRACTS: tuple[Contract, ...] = (
     Contract(
         "Pendant",
         "The hand pendant was heard within the last 250 ms and reports no fault.",
-        _MOVE,
+        _ANY_MOVE,
         _pendant,
         _pendant_detail,
     ),
@@ -223,7 +226,7 @@ CONTRACTS: tuple[Contract, ...] = (
     Contract(
         "Accessory Clearance",
         "Source and panel arm are parked, by the wire and by the imager's own word.",
-        _MOVE,
+        _ANY_MOVE,
         _arms_parked,
         _arms_detail,
     ),
@@ -237,7 +240,7 @@ CONTRACTS: tuple[Contract, ...] = (
     Contract(
         "Referenced",
         "The couch knows its position and obeys this session.",
-        _ALL,
+        _ALL - {Act.HOMING},
         _referenced,
         _referenced_detail,
     ),

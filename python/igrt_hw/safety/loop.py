@@ -40,7 +40,7 @@ class Loop:
         draw: Callable[[int], int],
         utc_origin: datetime,
     ) -> None:
-        self._m = Memory(config=config, model=model)
+        self._m = Memory(config=config, model=model, mode=config.mode)
         self._draw = draw
         self._utc_origin = utc_origin
         self._alarms = AlarmBoard()
@@ -173,6 +173,7 @@ class Loop:
     def _stop_devices(self, reason: str, now_us: int) -> None:
         self._m.stop_sent_us = now_us
         self._m.permission = False
+        self._m.jog, self._m.keys_latched, self._m.homing_since_us = None, True, None
         # One STOP an occasion: the shell repeats it on the line under one nonce; a second would bump the epoch again.
         if not any(isinstance(effect, fx.StopAll) for effect in self._out):
             self._m.stops_unseen += 1

@@ -24,11 +24,19 @@ from igrt_hw.safety.events import (
 from igrt_hw.safety.interlocks import Situation
 from igrt_hw.safety.motion_plan import MotionPlan
 from igrt_hw.safety.proposals import Draft
-from igrt_hw.safety.rules import SiteRule, SupervisorConfig
+from igrt_hw.safety.rules import Mode, SiteRule, SupervisorConfig
 
 Heard = TypeVar("Heard")
 PendingKind = Literal[
-    "imaging", "registration", "path check", "upload", "execute", "beam gate", "fault reset"
+    "imaging",
+    "registration",
+    "path check",
+    "upload",
+    "execute",
+    "beam gate",
+    "fault reset",
+    "manual path",
+    "homing",
 ]
 
 
@@ -99,6 +107,25 @@ class Motion:
 
 
 @dataclass(slots=True)
+class Jog:
+    """One axis on its way by a key of the pendant, mm and degrees."""
+
+    axis: int
+    sign: int
+    from_axes: tuple[float, ...]
+    begun_us: int
+    clear_to: float | None = None
+    """How far the way is certified; None: not yet."""
+    asked_from: float = 0.0
+    asked_to: float = 0.0
+    ends_at_limit: bool = False
+    bound: str = ""
+    """Why there is no way beyond `clear_to`; empty: not known yet."""
+    told: bool = False
+    """Whether the couch has been told to move."""
+
+
+@dataclass(slots=True)
 class Memory:
     """The state of the loop and all it rests on."""
 
@@ -147,6 +174,12 @@ class Memory:
     """STOPs of ours whose step of the couch's epoch has not been heard yet."""
     host_faults: dict[str, str] = field(default_factory=dict)
     reset_asked: bool = False
+
+    mode: Mode = "clinical rehearsal"
+    jog: Jog | None = None
+    keys_latched: bool = False
+    """A key of the pendant that was down through a STOP, a fault or a refusal counts again after it was let go."""
+    homing_since_us: int | None = None
 
     pending: dict[int, Pending] = field(default_factory=dict)
     permission: bool = False

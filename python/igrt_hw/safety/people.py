@@ -19,8 +19,8 @@ from igrt_hw.safety.approvals import (
 )
 from igrt_hw.safety.checks import ProposalInputs, what_can_be_done
 from igrt_hw.safety.couch_model import UnreachableError
-from igrt_hw.safety.couch_watch import CouchWatch
 from igrt_hw.safety.guards import GUARDS, Ask, setup_beyond
+from igrt_hw.safety.manual import Manual
 from igrt_hw.safety.memory import (
     AskedOverride,
     Motion,
@@ -37,7 +37,7 @@ S = LoopState
 T = Trigger
 
 
-class People(CouchWatch):
+class People(Manual):
     """One handler for each command; who may give it was asked before, when it may be given is asked here."""
 
     def _command(self, user: ev.UserCommand, now_us: int) -> None:
@@ -55,6 +55,9 @@ class People(CouchWatch):
             "release_beam": self._release_beam,
             "acknowledge_alarm": self._acknowledge_alarm,
             "reset_fault": self._reset_fault,
+            "next_isocentre": self._next_isocentre,
+            "enter_mode": self._enter_mode,
+            "home_couch": self._home_couch,
             "close_patient": self._close_patient,
         }
         kind = user.command.kind
@@ -412,6 +415,30 @@ class People(CouchWatch):
             self._emit(fx.ResetFaults(request, faults))
         self._note_device_faults(now_us)
         return fx.Answer(True, answer.message if faults else m.reason)
+
+    def _next_isocentre(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
+        m, command = self._m, user.command
+        answer = self._simple(T.NEXT_ISOCENTRE, user, now_us)
+        if not answer.accepted or m.plan is None or not isinstance(command, commands.NextIsocentre):
+            return answer
+        self._drop_images("images of another isocentre are void: acquire them again")
+        m.isocentre = next(i for i in m.plan.isocentres if i.isocentre_id == command.isocentre_id)
+        m.setup_confirmed, m.last_shift, m.verification, m.wrong = False, None, None, 0
+        m.history = tuple(s for s in user.history if s.patient_id == m.plan.patient.patient_id)
+        return answer
+
+    def _enter_mode(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
+        answer, command = self._simple(T.ENTER_MODE, user, now_us), user.command
+        if answer.accepted and isinstance(command, commands.EnterMode):
+            self._m.mode = command.mode
+            return fx.Answer(True, f"The room is in the mode {command.mode}.")
+        return answer
+
+    def _home_couch(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
+        answer = self._simple(T.HOME_COUCH, user, now_us)
+        if answer.accepted:
+            self._home(user.username, now_us)
+        return answer
 
     def _close_patient(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
         answer = self._simple(T.CLOSE_PATIENT, user, now_us)

@@ -45,7 +45,7 @@ def status(
         now_us=now_us,
         now_utc=supervisor.utc(now_us),
         simulator=m.config.simulator,
-        mode=m.config.mode,
+        mode=m.mode,
         machine=m.config.machine,
         state=m.state,
         needed_next=needed_next(m),

@@ -59,6 +59,7 @@ class Supervisor(People):
         try:
             self._pass_time(now_us)
             self._grant_permission(now_us)
+            self._follow_keys(now_us)
             return self._end(now_us)
         except Exception as error:
             return self._defect(error, None, now_us)
@@ -120,6 +121,7 @@ class Supervisor(People):
                 self._m.pendant.last = event
                 self._m.pendant.hear(self._heard_us)
                 self._note_device_faults(now_us)
+                self._keys_let_go(now_us)
             case ev.LinkUp():
                 self._link_up(event, now_us)
             case ev.LinkLost():
@@ -131,8 +133,11 @@ class Supervisor(People):
                     self._record("terminal", event.terminal_id, "terminal has gone", {})
                 self._hold_permission(now_us)
                 self._hold_beam(now_us)
+            case ev.JogRefused():
+                self._end_jog(f"the couch refused: {event.sentence}", now_us)
             case _:
-                self._answered(event, now_us)
+                if not self._manual_answered(event, now_us):
+                    self._answered(event, now_us)
 
     def _terminal_alive(self, event: ev.TerminalAlive, heard_us: int) -> None:
         terminals = self._m.terminals

@@ -51,6 +51,10 @@ class Trigger(StrEnum):
     BEAM_GATE_ENERGISED = "beam gate energised"
     BEAM_LOST = "beam interlock lost"
     CLOSE_PATIENT = "close patient"
+    NEXT_ISOCENTRE = "next isocentre"
+    MANUAL_MOTION = "manual motion"
+    ENTER_MODE = "enter mode"
+    HOME_COUCH = "home couch"
 
 
 class Guard(StrEnum):
@@ -83,6 +87,10 @@ class Guard(StrEnum):
     PATIENT_IS_BOUND = "a patient is bound"
     BEAM_ALLOWED = "beam interlocks hold, verification is fresh"
     NO_FAULT_LATCHED = "no fault is latched"
+    ISOCENTRE_OF_PLAN = "another isocentre of the bound plan, nothing is running"
+    MANUAL_ALLOWED = "interlocks of manual motion hold, nothing else is running"
+    MODE_MAY_CHANGE = "another mode, the couch is at rest, no fault is latched"
+    HOMING_ALLOWED = "service mode, the enable is held, interlocks of homing hold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,8 @@ ENDED = (S.REJECTED, S.EXPIRED, S.SUPERSEDED)
 PENDING = (S.PROPOSED, S.CHECKED, S.APPROVED)
 IN_MOTION = (S.ARMED, S.MOVING, S.HELD)
 DONE = (S.ARRIVED, S.VERIFIED, S.BEAM_READY)
+MANUAL = (S.IDLE, S.PATIENT_BOUND, S.SETUP, *WITHOUT_PROPOSAL, *ENDED)
+"""Where the pendant's keys may move the couch: nothing is proposed, approved, moving or verified."""
 BOUND = tuple(s for s in S if s is not S.IDLE)
 
 
@@ -417,6 +427,36 @@ TABLE: tuple[Transition, ...] = (
         G.ALWAYS,
         None,
         "STOP: nothing was pending.",
+    ),
+    # By hand, between treatments, and from one isocentre to the next.
+    _row(
+        (S.SETUP, *WITHOUT_PROPOSAL, *ENDED),
+        T.MANUAL_MOTION,
+        G.MANUAL_ALLOWED,
+        S.PATIENT_BOUND,
+        "The couch is moved by the pendant: confirm the setup again.",
+    ),
+    _row(
+        (S.IDLE, S.PATIENT_BOUND),
+        T.MANUAL_MOTION,
+        G.MANUAL_ALLOWED,
+        None,
+        "The couch is moved by the pendant.",
+    ),
+    _row(
+        (S.PATIENT_BOUND, S.SETUP, *WITHOUT_PROPOSAL, *ENDED, *DONE),
+        T.NEXT_ISOCENTRE,
+        G.ISOCENTRE_OF_PLAN,
+        S.PATIENT_BOUND,
+        "The same patient, another isocentre: images, proposals and approvals begin anew.",
+    ),
+    _row(S.IDLE, T.ENTER_MODE, G.MODE_MAY_CHANGE, None, "The room is in another mode."),
+    _row(
+        S.IDLE,
+        T.HOME_COUCH,
+        G.HOMING_ALLOWED,
+        None,
+        "The couch passes its reference marks while the enable is held.",
     ),
     # Faults.
     _row(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,14 @@ def surface_of_plan(loaded: LoadedPlan) -> PatientSurface:
         raise JobError(f"no patient surface for the clearance check: {error}") from error
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PatientLies:
+    """A patient on the table top. `table_from_patient` (4, 4), mm."""
+
+    plan_uid: str
+    table_from_patient: NDArray[np.float64]
+
+
 class RoomChecker:
     """Certifies straight paths in axis space, arms parked and gantry where it stands."""
 
@@ -40,19 +50,19 @@ class RoomChecker:
         self,
         start_axes: tuple[float, ...],
         target_axes: tuple[float, ...],
+        lies: PatientLies | None,
         *,
-        plan_uid: str,
-        table_from_patient: NDArray[np.float64],
         gantry_deg: float,
         warn_mm: float,
         stop_mm: float,
     ) -> ClearanceStrip:
-        """The strip of a path; raises `JobError` when it cannot be certified.
-
-        `table_from_patient` (4, 4), mm, is where registration found the patient, not where the plan wanted them.
-        """
+        """The strip of a path; raises `JobError` when it cannot be certified. `lies` None: an empty couch."""
         try:
-            room = Room(self._machine, self._surfaces[plan_uid], table_from_patient)
+            if lies is None:
+                room = Room(self._machine)
+            else:
+                surface = self._surfaces[lies.plan_uid]
+                room = Room(self._machine, surface, lies.table_from_patient)
             swept = room.sweep(
                 start_axes, target_axes, gantry_deg, room.retracted(), stations=STATIONS
             )

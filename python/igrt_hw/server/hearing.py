@@ -18,6 +18,7 @@ from igrt_hw.models.telemetry import (
 )
 from igrt_hw.safety.events import CouchHeard, CouchState, ImagerHeard, PendantHeard
 
+AXES_MAX = 6
 EnablePosition = Literal["released", "enabled", "squeezed"]
 
 
@@ -82,6 +83,17 @@ def pendant_heard(told: PendantTelemetry) -> PendantHeard:
         enable_position=cast(EnablePosition, plain(told.enable_position)),
         estop=PendantFlag.ESTOP_PRESSED in told.flags,
         faults=flag_words(told.faults),
+        keys=jog_keys(told.jog_keys),
+    )
+
+
+def jog_keys(bits: int) -> tuple[tuple[int, int], ...]:
+    """The keys that are down: two bits an axis, plus and minus."""
+    return tuple(
+        (axis, sign)
+        for axis in range(AXES_MAX)
+        for sign, bit in ((1, 2 * axis), (-1, 2 * axis + 1))
+        if bits >> bit & 1
     )
 
 

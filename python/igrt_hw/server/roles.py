@@ -30,6 +30,9 @@ COMMAND_RIGHTS: Mapping[str, frozenset[Role]] = MappingProxyType(
         "release_beam": _TREATING,
         "acknowledge_alarm": _EVERYBODY,
         "reset_fault": _TECHNICAL,
+        "next_isocentre": _TREATING,
+        "enter_mode": frozenset({Role.PHYSICIST, Role.SERVICE}),
+        "home_couch": frozenset({Role.PHYSICIST, Role.SERVICE}),
         "close_patient": _TREATING,
     }
 )

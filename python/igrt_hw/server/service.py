@@ -30,7 +30,7 @@ from igrt_hw.link.runner import Line as SerialLine
 from igrt_hw.link.runner import LineEvent
 from igrt_hw.link.session import Lost, Opened
 from igrt_hw.machine import Machine
-from igrt_hw.models.commands import Command, CommandResult, OpenPatient
+from igrt_hw.models.commands import Command, CommandResult, NextIsocentre, OpenPatient
 from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.proposal import ClearanceStrip
@@ -53,7 +53,7 @@ from igrt_hw.safety.motion_plan import MotionPlan
 from igrt_hw.safety.status_view import Surroundings
 from igrt_hw.safety.status_view import status as status_of
 from igrt_hw.safety.supervisor import Supervisor
-from igrt_hw.server.clearing import RoomChecker
+from igrt_hw.server.clearing import PatientLies, RoomChecker
 from igrt_hw.server.errors import JobError
 from igrt_hw.server.hearing import (
     couch_faults,
@@ -70,6 +70,7 @@ from igrt_hw.server.imaging import (
     StoredImage,
 )
 from igrt_hw.server.pictures import Picture, scaled
+from igrt_hw.server.placement import Placement
 from igrt_hw.server.registering import PreparedPlan, drr_of, register_pair
 from igrt_hw.server.scribe import Scribe, ScribeError
 from igrt_hw.server.sessions import UserSession
@@ -281,6 +282,14 @@ class Service:
                 self._upload(effect)
             case fx.Execute():
                 self._execute(effect)
+            case fx.Jog():
+                self._jog(effect)
+            case fx.Home():
+                self._when_answered(
+                    effect.request,
+                    self._parts.couch.home(),
+                    lambda _: ev.HomingBegan(effect.request),
+                )
             case fx.VoidPlan():
                 self._parts.couch.void_plan().add_done_callback(_log_failure("PLAN_VOID"))
             case fx.SetBeamGate():
@@ -397,18 +406,21 @@ class Service:
         self._job(effect.request, "comparing the pair with the CT", work, done)
 
     def _check_path(self, effect: fx.CheckPath) -> None:
-        shelf, couch = self._shelf, self._parts.machine.couch()
-        found, imager = shelf.registered, self._parts.imager.telemetry
+        imager, memory = self._parts.imager.telemetry, self._supervisor.memory
+        bound, isocentre, registered = memory.plan, memory.isocentre, self._patient_lies()
 
         def work(_: Progress) -> ClearanceStrip:
-            if found is None or found.fixed_from_patient is None or imager is None:
+            lies = registered
+            if imager is None or (lies is None and effect.purpose == "correction"):
                 raise JobError("patient or gantry position is not known: register again")
-            table = couch.forward(shelf.registered_axes).matrix()
+            if lies is None and bound is not None and isocentre is not None:
+                loaded = self._parts.plans[bound.plan_uid].loaded
+                placement = Placement.of(loaded, isocentre.isocentre_id)
+                lies = PatientLies(bound.plan_uid, placement.table_from_patient)
             return self._parts.checker.check(
                 effect.start_axes,
                 effect.target_axes,
-                plan_uid=shelf.plan_uid,
-                table_from_patient=np.linalg.inv(table) @ np.array(found.fixed_from_patient),
+                lies,
                 gantry_deg=imager.gantry_deg,
                 warn_mm=effect.warn_mm,
                 stop_mm=effect.stop_mm,
@@ -419,6 +431,16 @@ class Service:
             "certifying the clearance of the whole path",
             work,
             lambda strip: ev.PathChecked(effect.request, strip),
+        )
+
+    def _patient_lies(self) -> PatientLies | None:
+        """The bound patient on the table top as registration found them; None before a registration."""
+        shelf, found = self._shelf, self._shelf.registered
+        if found is None or found.fixed_from_patient is None:
+            return None
+        table = self._parts.machine.couch().forward(shelf.registered_axes).matrix()
+        return PatientLies(
+            shelf.plan_uid, np.linalg.inv(table) @ np.array(found.fixed_from_patient)
         )
 
     # ---- the couch -------------------------------------------------------------------------------------------------
@@ -461,6 +483,14 @@ class Service:
             effect.request, future, lambda _: ev.ExecuteAccepted(effect.request, effect.nonce)
         )
 
+    def _jog(self, effect: fx.Jog) -> None:
+        def answered(future: Future[None]) -> None:
+            error = future.exception()
+            if error is not None and effect.speed != 0.0:
+                self._soon(lambda: self._feed(ev.JogRefused(str(error))))
+
+        self._parts.couch.jog(effect.axis, effect.speed).add_done_callback(answered)
+
     def _set_gate(self, effect: fx.SetBeamGate) -> None:
         future = self._parts.couch.set_beam_gate(effect.energise)
         if not effect.energise:
@@ -502,9 +532,11 @@ class Service:
         if isinstance(command, OpenPatient):
             found = self._parts.plans.get(command.plan_uid)
             plan = found.loaded.plan if found else None
-            if plan is not None:
-                entries = self._parts.record.of_kind(*SHIFT_KINDS)
-                history = treated_shifts(entries, plan.patient.patient_id)
+        elif isinstance(command, NextIsocentre):
+            plan = self._supervisor.memory.plan
+        if plan is not None:
+            entries = self._parts.record.of_kind(*SHIFT_KINDS)
+            history = treated_shifts(entries, plan.patient.patient_id)
         event = ev.UserCommand(
             command, session.user.username, session.user.role.value, session.identity, plan, history
         )
