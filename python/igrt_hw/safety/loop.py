@@ -173,7 +173,8 @@ class Loop:
     def _stop_devices(self, reason: str, now_us: int) -> None:
         self._m.stop_sent_us = now_us
         self._m.permission = False
-        self._m.jog, self._m.keys_latched, self._m.homing_since_us = None, True, None
+        self._m.jog, self._m.keys_latched = None, True
+        self._m.jog_ended_us = self._m.homing_since_us = None
         # One STOP an occasion: the shell repeats it on the line under one nonce; a second would bump the epoch again.
         if not any(isinstance(effect, fx.StopAll) for effect in self._out):
             self._m.stops_unseen += 1

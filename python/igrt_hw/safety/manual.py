@@ -37,8 +37,23 @@ class Manual(CouchWatch):
                 self._end_jog(why, now_us)
             else:
                 self._jog_on(m.jog, now_us)
+        elif m.jog_ended_us is not None:
+            self._wind_down(m.jog_ended_us, now_us)
         elif keys and not m.keys_latched and self._enabled():
             self._begin_jog(keys, now_us)
+
+    def _wind_down(self, ended_us: int, now_us: int) -> None:
+        """Leases until the couch rests with its brakes on: one that runs out in mid ramp is a fault of its own."""
+        m, couch = self._m, self._m.couch.last
+        resting = couch is None or (not couch.moving and couch.brakes_on)
+        if (
+            resting
+            or now_us - ended_us > m.config.run_on_us
+            or broken(m.situation(now_us), Act.MANUAL)
+        ):
+            m.jog_ended_us = None
+        else:
+            self._emit(fx.RefreshPermission("couch", now_us + m.config.permission_us))
 
     def _keys_let_go(self, now_us: int) -> None:
         """What the pendant tells ends a jog at once; only a tick begins or renews one."""
@@ -112,6 +127,7 @@ class Manual(CouchWatch):
         for waiting in [p for p in m.pending.values() if p.kind == "manual path"]:
             del m.pending[waiting.request]
         if jog.told:
+            m.jog_ended_us = now_us
             self._emit(fx.Jog(jog.axis, 0.0))
         stands = m.couch.last.primary if m.couch.last is not None else jog.from_axes
         name = m.model.axis_names[jog.axis]

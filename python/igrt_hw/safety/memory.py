@@ -179,6 +179,7 @@ class Memory:
     jog: Jog | None = None
     keys_latched: bool = False
     """A key of the pendant that was down through a STOP, a fault or a refusal counts again after it was let go."""
+    jog_ended_us: int | None = None
     homing_since_us: int | None = None
 
     pending: dict[int, Pending] = field(default_factory=dict)
