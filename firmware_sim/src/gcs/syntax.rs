@@ -1,7 +1,7 @@
 //! From octets to commands: lines of words, and single octets that are commands by themselves.
 //!
 //! A line ends with LF; CR is not needed and not minded. Octets #5, #7 and #24 are obeyed at once, wherever they stand, even in
-//! the middle of a line: this is what makes #24 the stop of this dialect.
+//! the middle of a line: this is what makes #24 the stop of this dialect. #24 also drops the line that was begun.
 
 use super::error::Error;
 
@@ -39,7 +39,13 @@ impl Assembler {
     /// Takes one octet.
     pub fn push(&mut self, octet: u8) -> Piece {
         match octet {
-            MOTION | READY | STOP => Piece::Single(octet),
+            MOTION | READY => Piece::Single(octet),
+            STOP => {
+                // What was begun before a stop must not be completed after it.
+                self.line.clear();
+                self.overrun = false;
+                Piece::Single(octet)
+            }
             b'\n' => {
                 if core::mem::take(&mut self.overrun) {
                     self.line.clear();
@@ -100,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stop_in_the_middle_of_a_line_is_seen_at_once_and_leaves_the_line_whole() {
+    fn stop_in_the_middle_of_a_line_is_seen_at_once_and_the_line_is_forgotten() {
         let mut assembler = Assembler::default();
         let mut seen = heapless::Vec::<Piece, 32>::new();
         for octet in b"MOV\x18 X 1\n" {
@@ -110,7 +116,7 @@ mod tests {
             }
         }
         assert_eq!(seen.as_slice(), [Piece::Single(STOP), Piece::Line]);
-        assert_eq!(assembler.line(), "MOV X 1");
+        assert_eq!(assembler.line(), " X 1");
     }
 
     #[test]
