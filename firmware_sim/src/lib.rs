@@ -14,6 +14,7 @@
 )]
 
 pub mod couch;
+pub mod gcs;
 pub mod imager;
 pub mod kinematics;
 pub mod limits;

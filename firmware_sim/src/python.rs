@@ -4,6 +4,7 @@ use crate::kinematics::Family;
 use crate::limits::{AXES, NAMES};
 use crate::paced::{Pump, locked};
 use crate::pose::Six;
+use crate::room::controller::Dialect;
 use crate::room::faults::{LINE_KINDS, Request, TABLE};
 use crate::room::{self, Config, EnablePosition, LINES, LineName, Truth};
 use crate::xray::volume::Volume;
@@ -55,6 +56,17 @@ fn family_named(name: &str, base: [f64; 3]) -> PyResult<Family> {
         _ => Err(refused(format!(
             "family {name:?} is none of pedestal, hexapod, arm"
         ))),
+    }
+}
+
+fn dialect_named(name: &str, family: &Family) -> PyResult<Dialect> {
+    match (name, family) {
+        ("clp1", _) => Ok(Dialect::Clp1),
+        ("gcs", Family::Hexapod { .. }) => Ok(Dialect::Gcs),
+        ("gcs", _) => Err(refused(
+            "dialect gcs is that of a hexapod controller; choose the family hexapod",
+        )),
+        _ => Err(refused(format!("dialect {name:?} is none of clp1, gcs"))),
     }
 }
 
@@ -113,7 +125,7 @@ fn volume(
 impl Room {
     #[new]
     #[pyo3(signature = (*, seed, family = "pedestal", axes, base_mm = [0.0; 3], referenced = true, load_kg = 75.0, isocentre_mm = [0.0; 3],
-                        setup_error = [0.0; 6], hu = None, spacing_mm = [1.0; 3], origin_mm = [0.0; 3], renders = true))]
+                        setup_error = [0.0; 6], hu = None, spacing_mm = [1.0; 3], origin_mm = [0.0; 3], renders = true, dialect = "clp1"))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         seed: u64,
@@ -128,8 +140,10 @@ impl Room {
         spacing_mm: [f64; 3],
         origin_mm: [f64; 3],
         renders: bool,
+        dialect: &str,
     ) -> PyResult<Self> {
         let family = family_named(family, base_mm)?;
+        let dialect = dialect_named(dialect, &family)?;
         if let Some((name, limit)) =
             NAMES
                 .iter()
@@ -156,6 +170,7 @@ impl Room {
         let config = Config {
             seed,
             family,
+            dialect,
             axes: micro(&family, &axes),
             referenced,
             load_kg,

@@ -3,11 +3,12 @@
 //! Nothing here reads a clock or a file. Time advances by [`Room::advance`] in control cycles of 1 ms; octets of the lines go in and out
 //! by [`Room::write`] and [`Room::read`]. Same seed, same calls, same trace hash, on every machine.
 
+pub mod controller;
 pub mod faults;
 pub mod frames;
 
+use crate::couch;
 use crate::couch::enable::Contacts;
-use crate::couch::{self, Couch};
 use crate::imager::{self, Imager};
 use crate::kinematics::Family;
 use crate::limits::{AXES, Limits};
@@ -19,6 +20,7 @@ use crate::random::Stream;
 use crate::xray::panel::Panel;
 use crate::xray::volume::Volume;
 use crate::xray::{Frame, Job, Scene};
+use controller::{Controller, Dialect};
 use faults::{RoomFaults, SwitchState};
 use frames::Frames;
 use std::sync::Arc;
@@ -55,6 +57,8 @@ pub struct Config {
     pub seed: u64,
     /// Couch family.
     pub family: Family,
+    /// What the couch's line speaks.
+    pub dialect: Dialect,
     /// Axes at the start, micro-units.
     pub axes: [f64; AXES],
     /// Whether the couch is referenced at power-up.
@@ -150,7 +154,8 @@ pub struct Room {
     boots: u64,
     now_us: u64,
     next_cycle_us: u64,
-    couch: Option<Box<Couch>>,
+    couch: Option<Controller>,
+    dialect: Dialect,
     imager: Option<Box<Imager>>,
     pendant: Option<Box<Pendant>>,
     couch_config: couch::Config,
@@ -190,7 +195,13 @@ impl Room {
             referenced: config.referenced,
             power_was_lost: false,
         };
-        let couch = Box::new(Couch::new(&couch_config, plant.sensors(), config.seed, 0));
+        let couch = Controller::new(
+            config.dialect,
+            &couch_config,
+            plant.sensors(),
+            config.seed,
+            0,
+        );
         let true_table = true_table(&config.family, &limits, &plant);
         let scene = Arc::new(Scene {
             patient: config.patient,
@@ -204,6 +215,7 @@ impl Room {
             // The first cycle comes with the first advance of time, never with none: a replay depends on it.
             next_cycle_us: CYCLE_US,
             couch: Some(couch),
+            dialect: config.dialect,
             imager: Some(Box::new(Imager::new(config.seed, 0))),
             pendant: Some(Box::new(Pendant::new(config.seed, 0))),
             couch_config,
@@ -585,8 +597,9 @@ impl Room {
                     power_was_lost: true,
                     ..self.couch_config.clone()
                 };
-                self.couch =
-                    on.then(|| Box::new(Couch::new(&config, self.plant.sensors(), seed, now_us)));
+                self.couch = on.then(|| {
+                    Controller::new(self.dialect, &config, self.plant.sensors(), seed, now_us)
+                });
             }
             LineName::Imager => self.imager = on.then(|| Box::new(Imager::new(seed, now_us))),
             LineName::Pendant => self.pendant = on.then(|| Box::new(Pendant::new(seed, now_us))),
@@ -609,7 +622,7 @@ impl Room {
         let residual = planned_fixed_from_dicom(&self.isocentre).then(&now.inverse());
         let [x, y, z] = residual.origin();
         let sensors: &Sensors = self.plant.sensors();
-        let couch = self.couch.as_deref();
+        let couch = self.couch.as_ref();
         Truth {
             now_us: self.now_us,
             axes: self.plant.axes(),
@@ -618,11 +631,11 @@ impl Room {
             secondary: sensors.secondary,
             commanded: self.drive.position,
             brakes_engaged: sensors.brakes_engaged,
-            couch_state: couch.map_or(couch::State::PoweredOff, Couch::state) as u8,
-            couch_faults: couch.map_or(0, Couch::faults),
+            couch_state: couch.map_or(couch::State::PoweredOff, Controller::state) as u8,
+            couch_faults: couch.map_or(0, Controller::faults),
             stop_cause: couch.map_or(0, |couch| couch.stop_cause() as u8),
-            epoch: couch.map_or(0, Couch::epoch),
-            beam_gate: couch.is_some_and(Couch::beam_gate),
+            epoch: couch.map_or(0, Controller::epoch),
+            beam_gate: couch.is_some_and(Controller::beam_gate),
             radiates: self.imager.as_ref().is_some_and(|imager| imager.radiates()),
             imager_faults: self.imager.as_ref().map_or(0, |imager| imager.faults()),
             pendant_faults: self.pendant.as_ref().map_or(0, |pendant| pendant.faults()),
@@ -640,7 +653,7 @@ impl Room {
             distance_mm: (x * x + y * y + z * z).sqrt(),
             angle_deg: residual.angle_deg(),
             counters: [
-                couch.map(Couch::counters).unwrap_or_default(),
+                couch.map(Controller::counters).unwrap_or_default(),
                 self.imager
                     .as_ref()
                     .map(|imager| imager.counters())

@@ -47,6 +47,7 @@ class Room:
         spacing_mm: Sequence[float] = ...,
         origin_mm: Sequence[float] = ...,
         renders: bool = True,
+        dialect: str = "clp1",
     ) -> Self: ...
     @property
     def now_us(self) -> int: ...

@@ -46,6 +46,9 @@ def serve(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="One seed for everything.")] = 1,
     family: Annotated[str, typer.Option(help="pedestal, hexapod or arm.")] = "pedestal",
+    dialect: Annotated[
+        str, typer.Option(help="What the couch's line speaks: clp1, or gcs for a hexapod.")
+    ] = "clp1",
     setup_error_mm: Annotated[
         float, typer.Option(help="Longest shift of the setup error.")
     ] = world.SETUP_ERROR_MM,
@@ -59,6 +62,9 @@ def serve(
     tcp: Annotated[
         str | None, typer.Option(help="Serve on TCP ports of this address instead of ptys.")
     ] = None,
+    tcp_couch_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="TCP port of the couch; 0 takes a free one.")
+    ] = 0,
 ) -> None:
     """Serves couch, imager and pendant in real time until SIGTERM, Ctrl-C or `quit`."""
     room = world.make_room(
@@ -70,8 +76,11 @@ def serve(
         referenced=not unreferenced,
         load_kg=load_kg,
         renders=False,
+        dialect=dialect,
     )
-    with Service(room, run_dir, seed=seed, tcp_host=tcp) as service:
+    with Service(
+        room, run_dir, seed=seed, tcp_host=tcp, tcp_couch_port=tcp_couch_port
+    ) as service:
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
             service.stopped.set()

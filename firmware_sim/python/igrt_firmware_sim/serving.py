@@ -39,11 +39,11 @@ class _PseudoTerminal:
 class _TcpPort:
     """A line on a TCP port, for `socket://` of pyserial. A new client takes the line over from the one before."""
 
-    def __init__(self, line: str, host: str, pacer: Pacer) -> None:
+    def __init__(self, line: str, host: str, port: int, pacer: Pacer) -> None:
         try:
-            self._listener = socket.create_server((host, 0))
+            self._listener = socket.create_server((host, port))
         except OSError as error:
-            raise SimulatorError(f"cannot listen on {host}: {error}") from error
+            raise SimulatorError(f"cannot listen on {host} port {port}: {error}") from error
         name, port = self._listener.getsockname()[:2]
         self.path = f"socket://{name}:{port}"
         self._line, self._pacer = line, pacer
@@ -107,7 +107,13 @@ class Service:
     """
 
     def __init__(
-        self, room: Room, run_dir: Path, *, seed: int, tcp_host: str | None = None
+        self,
+        room: Room,
+        run_dir: Path,
+        *,
+        seed: int,
+        tcp_host: str | None = None,
+        tcp_couch_port: int = 0,
     ) -> None:
         self.room = room
         self.run_dir = run_dir.absolute()
@@ -115,6 +121,7 @@ class Service:
         self._seed = seed
         self._pacer = Pacer(room)
         self._tcp_host = tcp_host
+        self._tcp_ports = {"couch": tcp_couch_port}
         self._ports: dict[str, _PseudoTerminal | _TcpPort] = {}
         self._server: _ControlServer | None = None
         self._owns_files = False
@@ -160,7 +167,9 @@ class Service:
         path.unlink(missing_ok=True)
         for name in LINES:
             if self._tcp_host is not None:
-                self._ports[name] = _TcpPort(name, self._tcp_host, self._pacer)
+                self._ports[name] = _TcpPort(
+                    name, self._tcp_host, self._tcp_ports.get(name, 0), self._pacer
+                )
                 continue
             terminal = self._ports[name] = _PseudoTerminal()
             self._pacer.attach(name, terminal.master)

@@ -20,6 +20,7 @@ def make_room(
     referenced: bool = True,
     load_kg: float = 75.0,
     renders: bool = True,
+    dialect: str = "clp1",
 ) -> Room:
     """A room at time 0 with the couch at the planned position and the patient displaced by a seeded setup error.
 
@@ -44,6 +45,7 @@ def make_room(
             load_kg=load_kg,
             setup_error=error,
             renders=renders,
+            dialect=dialect,
         )
     return Room(
         seed=seed,
@@ -58,4 +60,5 @@ def make_room(
         spacing_mm=patient.spacing_mm,
         origin_mm=patient.origin_mm,
         renders=renders,
+        dialect=dialect,
     )

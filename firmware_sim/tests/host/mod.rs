@@ -36,6 +36,7 @@ pub fn room(seed: u64, family: Family, axes: [f64; 6]) -> Room {
     Room::new(Config {
         seed,
         family,
+        dialect: igrt_firmware::room::controller::Dialect::default(),
         axes,
         referenced: true,
         load_kg: 75.0,
