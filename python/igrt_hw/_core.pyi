@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "BATCH_STATUS",
     "AttenuationVolume",
+    "CancelFlag",
     "ClearanceInputError",
     "ClearanceRoom",
     "CoreError",
@@ -23,6 +24,7 @@ __all__ = [
     "NotConvergedError",
     "PanelGeometry",
     "Pose",
+    "RegistrationCancelled",
     "RegistrationOutcome",
     "SingularError",
     "UnreachableError",
@@ -435,6 +437,19 @@ class AttenuationVolume:
             ImagingInputError: a pose that is not rigid, or a volume that is not between source and panel.
         """
 
+class RegistrationCancelled(CoreError):
+    """A registration or reconstruction was cancelled before it had an answer; nothing was found."""
+
+@final
+class CancelFlag:
+    """A stop for a running registration or reconstruction, pulled from any thread."""
+
+    def __new__(cls) -> CancelFlag: ...
+    def cancel(self) -> None:
+        """Ask for the end; it cannot be taken back. The running call raises before its next step."""
+    @property
+    def cancelled(self) -> bool: ...
+
 @final
 class RegistrationOutcome:
     """What a registration found; `igrt_hw.guidance.registration` makes a model of it."""
@@ -450,6 +465,9 @@ class RegistrationOutcome:
     @property
     def covariance(self) -> NDArray[np.float64]:
         """(6, 6), mm and degrees."""
+    @property
+    def residual_covariance(self) -> NDArray[np.float64]:
+        """(6, 6), mm and degrees: what the residuals alone say, before the model error."""
     @property
     def fixed_from_patient(self) -> NDArray[np.float64]:
         """(4, 4), the estimated pose."""
@@ -488,11 +506,15 @@ def register_views(
     level_offsets_mm: Sequence[float],
     target_mm: tuple[float, float, float],
     scatter: bool,
+    prior_sigma: Sequence[float] = ...,
+    model_error: Sequence[float] | None = None,
+    cancel: CancelFlag | None = None,
 ) -> RegistrationOutcome:
     """Register one to four views; `igrt_hw.guidance.registration.register` is the door to it. The GIL is released.
 
     Raises:
         ImagingInputError: images, geometries, poses or settings that do not fit together.
+        RegistrationCancelled: `cancel` was pulled before there was an answer.
     """
 
 # --- clearance -------------------------------------------------------------------------------------------------------

@@ -90,7 +90,8 @@ class RegistrationResult(Frozen):
 
     `correction` is in the fixed frame about the isocentre: C . (fixed <- patient) is the planned pose. It is
     None when the verdict is `refused`. `covariance` is that of its six numbers, (6, 6), mm and degrees, in
-    the order lateral, longitudinal, vertical, rotation, pitch, roll. `residual_at_target_mm` is the miss at
+    the order lateral, longitudinal, vertical, rotation, pitch, roll; `residual_covariance` is what the
+    residuals alone say, before the model error of `docs/validation.md` is added. `residual_at_target_mm` is the miss at
     the target that is exceeded in 5 % of cases, by that covariance.
     """
 
@@ -98,6 +99,7 @@ class RegistrationResult(Frozen):
     reasons: tuple[Reason, ...]
     correction: Correction | None
     covariance: tuple[tuple[float, ...], ...]
+    residual_covariance: tuple[tuple[float, ...], ...]
     fixed_from_patient: tuple[tuple[float, ...], ...] | None
     per_view_similarity: tuple[float, ...]
     per_view_overlap: tuple[float, ...]
@@ -228,6 +230,7 @@ def register(
         reasons=tuple(Reason(code=code, sentence=text) for code, text in outcome.reasons),
         correction=Correction.of(outcome.correction) if believed else None,
         covariance=_rows(outcome.covariance),
+        residual_covariance=_rows(outcome.residual_covariance),
         fixed_from_patient=_rows(outcome.fixed_from_patient) if believed else None,
         per_view_similarity=tuple(outcome.similarity),
         per_view_overlap=tuple(outcome.overlap),

@@ -22,6 +22,9 @@ pub enum ImagingError {
         /// What is wrong with its image.
         reason: String,
     },
+    /// A [`crate::CancelFlag`] was pulled.
+    #[error("cancelled before it had an answer; nothing was found")]
+    Cancelled,
     /// Settings that contradict each other or the input.
     #[error("settings: {0}")]
     Settings(String),

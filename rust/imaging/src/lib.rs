@@ -27,7 +27,7 @@ pub use correction::{
 pub use error::{ImagingError, Result};
 pub use geometry::{IMAGE_SIDE_MAX, PanelGeometry, Projection};
 pub use kernel::Isa;
-pub use registration::{COVARIANCE_INFLATION, Outcome, Settings, VIEWS_MAX, View, register};
+pub use registration::{CancelFlag, ModelError, Outcome, Settings, VIEWS_MAX, View, register};
 pub use siddon::project_exact;
 pub use slab::{project_fast, project_fast_with};
 pub use verdict::{Limits, Reason, Verdict};

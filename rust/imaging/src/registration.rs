@@ -1,5 +1,8 @@
 //! 6-DOF registration of one to four X-ray views with a CT: Gauss-Newton, coarse to fine, robust to what the model does not hold.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use nalgebra::{Isometry3, Matrix6, Point3, Vector3, Vector6};
 use rayon::prelude::*;
 
@@ -35,9 +38,72 @@ const RIVAL_SHARE_COARSE: f64 = 0.75;
 const REGION_SHARE_MIN: f64 = 0.04;
 /// Pixels per side of the blocks over which residuals are taken as one: they are correlated by smoothing and anatomy.
 const SCORE_BLOCK: usize = 12;
-/// What the sandwich covariance is multiplied with, fitted on the validation ensemble (docs/validation.md): residuals of neighbouring
-/// blocks are still correlated, and the image model errs more than the noise does.
-pub const COVARIANCE_INFLATION: f64 = 2.5;
+/// A stop that another thread may pull: a registration that holds it gives up before its next step.
+#[derive(Debug, Clone, Default)]
+pub struct CancelFlag(Arc<AtomicBool>);
+
+impl CancelFlag {
+    /// Ask for the end. It cannot be taken back.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether the end was asked for.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// An error once the end was asked for.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_cancelled() {
+            Err(ImagingError::Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// What the image model errs by, beyond what the residuals of one registration show: voxels of the CT, hardening of the beam, scatter left
+/// over. Fitted on training pairs, shown on others (docs/validation.md).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ModelError {
+    /// Factor of the standard deviations that the residuals give.
+    pub inflation: f64,
+    /// Standard deviation added to every shift, mm.
+    pub shift_mm: f64,
+    /// Standard deviation added to every turn, degrees.
+    pub turn_deg: f64,
+}
+
+impl Default for ModelError {
+    fn default() -> Self {
+        Self {
+            inflation: 1.3,
+            shift_mm: 0.0,
+            turn_deg: 0.0,
+        }
+    }
+}
+
+impl ModelError {
+    /// Nothing added.
+    pub const NONE: ModelError = ModelError {
+        inflation: 1.0,
+        shift_mm: 0.0,
+        turn_deg: 0.0,
+    };
+
+    fn added_to(&self, residuals: &Matrix6<f64>, free: &[bool; 6]) -> Matrix6<f64> {
+        let (shift, turn) = (self.shift_mm.powi(2), self.turn_deg.to_radians().powi(2));
+        let diagonal = Vector6::from_iterator(free.iter().enumerate().map(|(axis, &f)| match f {
+            true if axis < 3 => shift,
+            true => turn,
+            false => 0.0,
+        }));
+        residuals * self.inflation.powi(2) + Matrix6::from_diagonal(&diagonal)
+    }
+}
 
 /// One X-ray image as line integrals of attenuation, and where it was taken.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +121,9 @@ pub struct View<'a> {
 pub struct Settings {
     /// Which of lateral, longitudinal, vertical, and the turns about X, Y and Z of the fixed frame may move.
     pub free: [bool; 6],
+    /// Standard deviations of the six motions about the nominal pose, mm and degrees, in the order of `free`: how well the setup is known
+    /// beforehand. Infinity, the default, says nothing.
+    pub prior_sigma: [f64; 6],
     /// Starts besides the nominal pose, mm along the patient's head direction, so that a neighbouring vertebra is tried as well.
     pub level_offsets_mm: Vec<f64>,
     /// What a result must satisfy to be believed.
@@ -65,17 +134,24 @@ pub struct Settings {
     pub scatter: bool,
     /// Instruction set.
     pub isa: Isa,
+    /// What is added to the covariance of the residuals.
+    pub model_error: ModelError,
+    /// Looked at before every step.
+    pub cancel: CancelFlag,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             free: [true; 6],
+            prior_sigma: [f64::INFINITY; 6],
             level_offsets_mm: vec![-50.0, -25.0, 25.0, 50.0],
             limits: Limits::default(),
             target: Point3::origin(),
             scatter: true,
             isa: Isa::best(),
+            model_error: ModelError::default(),
+            cancel: CancelFlag::default(),
         }
     }
 }
@@ -91,6 +167,8 @@ pub struct Outcome {
     pub six_numbers: Vector6<f64>,
     /// Their covariance, mm and degrees.
     pub covariance: Matrix6<f64>,
+    /// The covariance that the residuals alone give, before [`ModelError`]: for the calibration of the latter.
+    pub residual_covariance: Matrix6<f64>,
     /// Root mean square of the distance by which the target may be missed, mm.
     pub target_sigma_mm: f64,
     /// Distance that the miss at the target exceeds in 5 % of cases, mm.
@@ -167,7 +245,8 @@ pub fn register(
         .collect();
     let mut levels = resolutions(pyramid, views, &valid)?;
     let mut works: Vec<Workspace> = views.iter().map(|_| Workspace::default()).collect();
-    let (mut found, rival) = search(pyramid, &levels, nominal, settings, &mut works)?;
+    let prior = Prior::new(settings, nominal)?;
+    let (mut found, rival) = search(pyramid, &levels, &prior, settings, &mut works)?;
     let mut steps = found.steps;
     let mut scatter_share = vec![0.0; views.len()];
     if settings.scatter {
@@ -176,7 +255,7 @@ pub fn register(
     let [finest, ..] = levels.as_slice() else {
         return Err(ImagingError::Settings("no image level".into()));
     };
-    found = descend(pyramid, finest, &found.pose, settings, &mut works)?;
+    found = descend(pyramid, finest, &found.pose, &prior, settings, &mut works)?;
     steps += found.steps;
     found.steps = steps;
     let systems = evaluate(
@@ -187,7 +266,7 @@ pub fn register(
         &mut works,
         Some(SCORE_BLOCK),
     )?;
-    let mut outcome = summarise(&found, &systems, finest, nominal, planned, settings);
+    let mut outcome = summarise(&found, &systems, finest, &prior, planned, settings);
     outcome.rival = rival;
     outcome.scatter_share = scatter_share;
     judge(&mut outcome, &settings.limits, reasons);
@@ -335,7 +414,7 @@ fn resolutions(pyramid: &Pyramid, views: &[View<'_>], valid: &[Vec<bool>]) -> Re
 fn search(
     pyramid: &Pyramid,
     levels: &[Level],
-    nominal: &Isometry3<f64>,
+    prior: &Prior,
     settings: &Settings,
     works: &mut [Workspace],
 ) -> Result<(Descent, Option<(f64, f64)>)> {
@@ -344,12 +423,15 @@ fn search(
             "three image levels are needed".into(),
         ));
     };
-    let mut found = vec![descend(pyramid, coarse, nominal, settings, works)?];
+    let nominal = &prior.nominal;
+    let mut found = vec![descend(pyramid, coarse, nominal, prior, settings, works)?];
     for offset in &settings.level_offsets_mm {
         let start = nominal * nalgebra::Translation3::new(0.0, *offset, 0.0);
-        // A start that throws the CT out of the beam is no rival.
-        if let Ok(d) = descend(pyramid, coarse, &start, settings, works) {
-            found.push(d);
+        match descend(pyramid, coarse, &start, prior, settings, works) {
+            Ok(d) => found.push(d),
+            Err(ImagingError::Cancelled) => return Err(ImagingError::Cancelled),
+            // A start that throws the CT out of the beam is no rival.
+            Err(_) => {}
         }
     }
     found.sort_by(|a, b| b.similarity().total_cmp(&a.similarity()));
@@ -362,7 +444,7 @@ fn search(
         if seen || (!refined.is_empty() && d.similarity() < RIVAL_SHARE_COARSE * best_coarse) {
             continue;
         }
-        let mut on = descend(pyramid, second, &d.pose, settings, works)?;
+        let mut on = descend(pyramid, second, &d.pose, prior, settings, works)?;
         on.steps += d.steps;
         refined.push(on);
     }
@@ -438,6 +520,7 @@ fn descend(
     pyramid: &Pyramid,
     level: &Level,
     start: &Isometry3<f64>,
+    prior: &Prior,
     settings: &Settings,
     works: &mut [Workspace],
 ) -> Result<Descent> {
@@ -449,8 +532,10 @@ fn descend(
         converged: false,
     };
     while at.steps < level.steps_max {
+        settings.cancel.check()?;
         at.systems = evaluate(pyramid, level, &at.pose, settings, works, None)?;
-        let (hessian, gradient) = combined(&at.systems);
+        let (mut hessian, mut gradient) = combined(&at.systems);
+        prior.add_to(&at.pose, &mut hessian, &mut gradient);
         let Some(mut step) = solve(&hessian, &gradient, &settings.free) else {
             break;
         };
@@ -471,6 +556,49 @@ fn descend(
         }
     }
     Ok(at)
+}
+
+/// What is known before the images: the nominal pose, and how firmly each motion is held to it.
+struct Prior {
+    nominal: Isometry3<f64>,
+    /// One over the variance, mm and radians.
+    weight: Vector6<f64>,
+}
+
+impl Prior {
+    fn new(settings: &Settings, nominal: &Isometry3<f64>) -> Result<Self> {
+        if settings.prior_sigma.iter().any(|s| s.is_nan() || *s <= 0.0) {
+            return Err(ImagingError::Settings(
+                "the prior's standard deviations must be positive; infinity says nothing, `free` holds a motion".into(),
+            ));
+        }
+        let weight = Vector6::from_iterator(settings.prior_sigma.iter().enumerate().map(
+            |(axis, sigma)| {
+                let sigma = if axis < 3 { *sigma } else { sigma.to_radians() };
+                1.0 / (sigma * sigma)
+            },
+        ));
+        Ok(Self {
+            nominal: *nominal,
+            weight,
+        })
+    }
+
+    fn add_to(
+        &self,
+        pose: &Isometry3<f64>,
+        hessian: &mut Matrix6<f64>,
+        gradient: &mut Vector6<f64>,
+    ) {
+        let moved = pose * self.nominal.inverse();
+        let mut xi = Vector6::zeros();
+        xi.fixed_rows_mut::<3>(0)
+            .copy_from(&moved.translation.vector);
+        xi.fixed_rows_mut::<3>(3)
+            .copy_from(&moved.rotation.scaled_axis());
+        *hessian += Matrix6::from_diagonal(&self.weight);
+        *gradient -= self.weight.component_mul(&xi);
+    }
 }
 
 fn combined(systems: &[ViewSystem]) -> (Matrix6<f64>, Vector6<f64>) {
@@ -505,11 +633,12 @@ fn solve(
         .filter(|x| x.iter().all(|v| v.is_finite()))
 }
 
-/// `H^-1 S H^-1` over the free motions, S from the scores of blocks of pixels.
-fn sandwich(systems: &[ViewSystem], free: &[bool; 6]) -> Matrix6<f64> {
-    let (hessian, _) = combined(systems);
+/// `H^-1 S H^-1` over the free motions, S from the scores of blocks of pixels and from the prior.
+fn sandwich(systems: &[ViewSystem], prior: &Prior, free: &[bool; 6]) -> Matrix6<f64> {
+    let (mut hessian, _) = combined(systems);
+    hessian += Matrix6::from_diagonal(&prior.weight);
     let free_motions = Vector6::from_iterator(free.iter().map(|&f| if f { 1.0 } else { 0.0 }));
-    let mut meat = Matrix6::zeros();
+    let mut meat = Matrix6::from_diagonal(&prior.weight.component_mul(&free_motions));
     for score in systems.iter().flat_map(|s| &s.block_scores) {
         let score = score.component_mul(&free_motions);
         meat += score * score.transpose();
@@ -517,7 +646,7 @@ fn sandwich(systems: &[ViewSystem], free: &[bool; 6]) -> Matrix6<f64> {
     match free_part(&hessian, free).cholesky() {
         Some(c) => {
             let inverse = c.inverse();
-            inverse * meat * inverse * (COVARIANCE_INFLATION * COVARIANCE_INFLATION)
+            inverse * meat * inverse
         }
         // The views say nothing about some direction: nothing is known.
         None => Matrix6::identity() * 1e6,
@@ -528,19 +657,21 @@ fn summarise(
     found: &Descent,
     systems: &[ViewSystem],
     level: &Level,
-    nominal: &Isometry3<f64>,
+    prior: &Prior,
     planned: &Isometry3<f64>,
     settings: &Settings,
 ) -> Outcome {
     let correction = planned * found.pose.inverse();
-    let motion = sandwich(systems, &settings.free);
+    let residuals = sandwich(systems, prior, &settings.free);
+    let motion = settings.model_error.added_to(&residuals, &settings.free);
     let at_target = covariance_at_target(&correction, &motion, &settings.target);
-    let moved = found.pose * nominal.inverse();
+    let moved = found.pose * prior.nominal.inverse();
     Outcome {
         pose: found.pose,
         correction,
         six_numbers: six_numbers(&correction),
         covariance: covariance_of_six_numbers(&correction, &motion),
+        residual_covariance: covariance_of_six_numbers(&correction, &residuals),
         target_sigma_mm: at_target.trace().max(0.0).sqrt(),
         target_bound_mm: bound_of_norm(&at_target),
         displacement: (

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use igrt_imaging::{
-    AttenuationCurve, ImagingError, Limits, Outcome, PanelGeometry, Projection, Pyramid, Settings,
-    Verdict, View, Volume, project_exact, project_fast, register,
+    AttenuationCurve, CancelFlag, ImagingError, Limits, ModelError, Outcome, PanelGeometry,
+    Projection, Pyramid, Settings, Verdict, View, Volume, project_exact, project_fast, register,
 };
 use nalgebra::{Isometry3, Matrix3, Matrix4, Point3, Rotation3, Translation3, UnitQuaternion};
 use numpy::ndarray::Array2;
@@ -22,9 +22,45 @@ create_exception!(
     "A geometry, volume, image or setting that cannot be projected or registered; the message says which and why."
 );
 
+create_exception!(
+    igrt_hw._core,
+    RegistrationCancelled,
+    CoreError,
+    "A registration or reconstruction was cancelled before it had an answer; nothing was found."
+);
+
 impl<T> OrRaise<T> for Result<T, ImagingError> {
     fn or_raise(self) -> PyResult<T> {
-        self.map_err(|error| ImagingInputError::new_err(error.to_string()))
+        self.map_err(|error| match error {
+            ImagingError::Cancelled => RegistrationCancelled::new_err(error.to_string()),
+            other => ImagingInputError::new_err(other.to_string()),
+        })
+    }
+}
+
+/// A stop for a running registration or reconstruction, pulled from any thread.
+#[pyclass(frozen, name = "CancelFlag", module = "igrt_hw._core")]
+pub(crate) struct PyCancelFlag {
+    pub(crate) flag: CancelFlag,
+}
+
+#[pymethods]
+impl PyCancelFlag {
+    #[new]
+    fn new() -> Self {
+        Self {
+            flag: CancelFlag::default(),
+        }
+    }
+
+    /// Ask for the end; it cannot be taken back.
+    fn cancel(&self) {
+        self.flag.cancel();
+    }
+
+    #[getter]
+    fn cancelled(&self) -> bool {
+        self.flag.is_cancelled()
     }
 }
 
@@ -355,6 +391,15 @@ impl PyRegistrationOutcome {
         matrix_of::<6>(py, self.outcome.covariance.iter().copied().collect())
     }
 
+    /// (6, 6), mm and degrees: what the residuals alone say, before the model error.
+    #[getter]
+    fn residual_covariance<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        matrix_of::<6>(
+            py,
+            self.outcome.residual_covariance.iter().copied().collect(),
+        )
+    }
+
     /// The estimated `fixed <- patient` (4, 4).
     #[getter]
     fn fixed_from_patient<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f64>>> {
@@ -433,7 +478,8 @@ type PyView<'py> = (
 
 /// Register one to four views with a volume; see `igrt_imaging::register`.
 #[pyfunction]
-#[pyo3(signature = (volume, views, nominal, planned, *, free, limits, level_offsets_mm, target_mm, scatter))]
+#[pyo3(signature = (volume, views, nominal, planned, *, free, limits, level_offsets_mm, target_mm, scatter,
+    prior_sigma=[f64::INFINITY; 6], model_error=None, cancel=None))]
 #[allow(
     clippy::too_many_arguments,
     reason = "keyword arguments of the Python function"
@@ -449,6 +495,9 @@ pub(crate) fn register_views(
     level_offsets_mm: Vec<f64>,
     target_mm: [f64; 3],
     scatter: bool,
+    prior_sigma: [f64; 6],
+    model_error: Option<[f64; 3]>,
+    cancel: Option<&PyCancelFlag>,
 ) -> PyResult<PyRegistrationOutcome> {
     let (nominal, planned) = (rigid(nominal, "nominal")?, rigid(planned, "planned")?);
     let mut inputs = Vec::with_capacity(views.len());
@@ -477,6 +526,15 @@ pub(crate) fn register_views(
         limits: limits_of(limits),
         target: Point3::new(x, y, z),
         scatter,
+        prior_sigma,
+        model_error: model_error.map_or_else(ModelError::default, |[inflation, mm, deg]| {
+            ModelError {
+                inflation,
+                shift_mm: mm,
+                turn_deg: deg,
+            }
+        }),
+        cancel: cancel.map(|c| c.flag.clone()).unwrap_or_default(),
         ..Settings::default()
     };
     let pyramid = Arc::clone(&volume.pyramid);

@@ -25,8 +25,8 @@ mod _core {
     };
     #[pymodule_export]
     use crate::imaging::{
-        ImagingInputError, PyAttenuationVolume, PyPanelGeometry, PyRegistrationOutcome,
-        register_views,
+        ImagingInputError, PyAttenuationVolume, PyCancelFlag, PyPanelGeometry,
+        PyRegistrationOutcome, RegistrationCancelled, register_views,
     };
     #[pymodule_export]
     use crate::pose::PyPose;
