@@ -481,6 +481,9 @@ class RegistrationOutcome:
     @property
     def similarity(self) -> list[float]: ...
     @property
+    def foreign(self) -> list[float]:
+        """Per view, the share of the model's contrast that lies where the image shows something else."""
+    @property
     def overlap(self) -> list[float]: ...
     @property
     def scatter_share(self) -> list[float]:
@@ -553,6 +556,16 @@ class ClearanceRoom:
         Raises:
             ClearanceInputError: a pose that is not rigid, or not one a frame.
         """
+    def separations_many(
+        self, poses: NDArray[np.float64], *, exact: bool = False
+    ) -> NDArray[np.float64]:
+        """Every pair for many sets of poses (n, frames, 4, 4), each measured by itself: bounds (n, pairs, 2), mm.
+
+        Bounds as in `separations`. The GIL is released.
+
+        Raises:
+            ClearanceInputError: another shape, or a pose that is not rigid.
+        """
     def sweep(
         self, motions: Sequence[ArrayLike], *, stations: int, tolerance_mm: float
     ) -> tuple[float, _Place | None, _Place | None, NDArray[np.float64], int]:
@@ -587,6 +600,23 @@ class ClearanceRoom:
         margin_mm: float,
     ) -> NDArray[np.uint8]:
         """What holds all over each cell (rows, columns): 1 clear by `margin_mm`, 2 contact, 0 neither was shown."""
+    def pairs_map(
+        self,
+        drives: Sequence[tuple[Literal["row", "column"], ArrayLike]],
+        *,
+        rows: int,
+        columns: int,
+    ) -> NDArray[np.float64]:
+        """Lower bound of every pair at every cell's middle: (rows, columns, pairs), mm, 0 for contact."""
+    def contact_map(
+        self,
+        drives: Sequence[tuple[Literal["row", "column"], ArrayLike]],
+        *,
+        rows: int,
+        columns: int,
+        margin_mm: float,
+    ) -> NDArray[np.bool_]:
+        """Whether the clearance at every cell's middle is below `margin_mm` (0: contact): (rows, columns)."""
     @staticmethod
     def poses_at(motions: Sequence[ArrayLike], s: float) -> NDArray[np.float64]:
         """Poses fixed <- frame (n, 4, 4) of such motions at s."""

@@ -15,13 +15,37 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from igrt_hw._core import AttenuationVolume, PanelGeometry, Pose, register_views
+from igrt_hw._core import (
+    AttenuationVolume,
+    CancelFlag,
+    PanelGeometry,
+    Pose,
+    RegistrationCancelled,
+    register_views,
+)
 from igrt_hw.geometry import Correction, Frame
+from igrt_hw.guidance.attenuation import Emphasis
+from igrt_hw.guidance.attenuation import curve as emphasis_curve
 from igrt_hw.guidance.ct import CtVolume
 from igrt_hw.guidance.mask import body_mask
 from igrt_hw.guidance.refusal import InputRefused
 from igrt_hw.models.base import Frozen
 from igrt_hw.models.proposal import RegistrationSummary
+
+__all__ = [
+    "LEVEL_OFFSETS_MM",
+    "CancelFlag",
+    "Freedom",
+    "Limits",
+    "PatientModel",
+    "Reason",
+    "RegistrationCancelled",
+    "RegistrationResult",
+    "SetupPrior",
+    "View",
+    "prepare",
+    "register",
+]
 
 LEVEL_OFFSETS_MM = (-50.0, -25.0, 25.0, 50.0)
 """Starts besides the nominal pose, along the head direction: about one and two vertebrae of a chest either way."""
@@ -34,13 +58,35 @@ class Freedom(StrEnum):
     TRANSLATION = "translation"
     TRANSLATION_AND_ROTATION = "translation_and_rotation"
     """Shifts and the turn about the vertical, for couches without pitch and roll."""
+    ROTATION = "rotation"
+    """Turns alone, when the shifts are known from markers."""
+    LONGITUDINAL = "longitudinal"
+    """The shift along the couch alone, to check a vertebral level."""
 
 
 _FREE: dict[Freedom, tuple[bool, bool, bool, bool, bool, bool]] = {
     Freedom.SIX: (True, True, True, True, True, True),
     Freedom.TRANSLATION: (True, True, True, False, False, False),
     Freedom.TRANSLATION_AND_ROTATION: (True, True, True, False, False, True),
+    Freedom.ROTATION: (False, False, False, True, True, True),
+    Freedom.LONGITUDINAL: (False, True, False, False, False, False),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class SetupPrior:
+    """How well the setup is known before the images: standard deviations about the nominal pose.
+
+    With one view, or with views close to each other, it keeps the direction that they do not see where the setup
+    has it, and the covariance says so. Infinity says nothing.
+    """
+
+    lateral_mm: float = float("inf")
+    longitudinal_mm: float = float("inf")
+    vertical_mm: float = float("inf")
+    pitch_deg: float = float("inf")
+    roll_deg: float = float("inf")
+    rotation_deg: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +101,7 @@ class Limits:
     rival_max: float = 0.9
     sigma_max_mm: float = 1.0
     sigma_max_deg: float = 1.0
+    foreign_max: float = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +149,7 @@ class RegistrationResult(Frozen):
     residual_covariance: tuple[tuple[float, ...], ...]
     fixed_from_patient: tuple[tuple[float, ...], ...] | None
     per_view_similarity: tuple[float, ...]
+    per_view_foreign: tuple[float, ...]
     per_view_overlap: tuple[float, ...]
     per_view_disagreement_mm: tuple[float, ...]
     per_view_scatter_share: tuple[float, ...]
@@ -155,17 +203,24 @@ def prepare(
     body_contours_dicom_mm: Sequence[NDArray[np.float64]] | None,
     *,
     curve: ArrayLike | None = None,
+    emphasis: Emphasis = Emphasis.NONE,
 ) -> PatientModel:
     """The CT ready for projection. Takes about a second; keep it for the session.
 
     `body_contours_dicom_mm` are the closed contours (n, 3) of the external surface; what lies outside is
     empty, because the CT table is not the treatment couch. None projects the CT as it is. `curve` is (n, 2):
-    HU and attenuation per mm; by default 0.02059 (1 + HU / 1000), water at 60 keV.
+    HU and attenuation per mm; by default that of `emphasis` (`igrt_hw.guidance.attenuation`), which for none
+    is 0.02059 (1 + HU / 1000), water at 60 keV.
 
     Raises:
+        ValueError: both a curve and an emphasis, which is a curve too.
         InputRefused: contours that do not fit the CT.
         ImagingInputError: a volume or a curve that cannot be projected.
     """
+    if curve is not None and emphasis is not Emphasis.NONE:
+        raise ValueError(f"an emphasis on {emphasis} is a curve of its own; give one of the two")
+    if emphasis is not Emphasis.NONE:
+        curve = emphasis_curve(emphasis)
     body = None if body_contours_dicom_mm is None else body_mask(ct, body_contours_dicom_mm)
     hu = np.ascontiguousarray(ct.hu, dtype=np.float32)
     volume = AttenuationVolume(hu, ct.iec_patient_from_index(), curve=curve, body=body)
@@ -183,6 +238,8 @@ def register(
     level_offsets_mm: Sequence[float] = LEVEL_OFFSETS_MM,
     target_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
     scatter: bool = True,
+    prior: SetupPrior | None = None,
+    cancel: CancelFlag | None = None,
 ) -> RegistrationResult:
     """Find the patient in one to four views.
 
@@ -197,8 +254,12 @@ def register(
         level_offsets_mm: further starts along the patient's head direction; empty for none.
         target_mm: where the plan wants the target, fixed frame; the isocentre unless told otherwise.
         scatter: whether scatter is estimated from the images and taken off.
+        prior: what is known of the setup beforehand; nothing unless told.
+        cancel: pulled from another thread (by a STOP, or by a request that supersedes this one) it ends the
+            search before its next step, within some 20 ms.
 
     Raises:
+        RegistrationCancelled: `cancel` was pulled before there was an answer.
         ImagingInputError: images, geometries or poses that do not fit together. An answer that is not
             believed is not an
             exception: its verdict is `refused` and it carries no correction.
@@ -222,6 +283,8 @@ def register(
         level_offsets_mm=[float(offset) for offset in level_offsets_mm],
         target_mm=target_mm,
         scatter=scatter,
+        prior_sigma=astuple(prior or SetupPrior()),
+        cancel=cancel,
     )
     believed = outcome.verdict != "refused"
     rival = outcome.rival
@@ -233,6 +296,7 @@ def register(
         residual_covariance=_rows(outcome.residual_covariance),
         fixed_from_patient=_rows(outcome.fixed_from_patient) if believed else None,
         per_view_similarity=tuple(outcome.similarity),
+        per_view_foreign=tuple(outcome.foreign),
         per_view_overlap=tuple(outcome.overlap),
         per_view_disagreement_mm=tuple(outcome.disagreement_mm),
         per_view_scatter_share=tuple(outcome.scatter_share),

@@ -177,6 +177,8 @@ pub struct Outcome {
     pub displacement: (f64, f64),
     /// Per view, the normalised correlation of smoothed gradients.
     pub similarity: Vec<f64>,
+    /// Per view, the share of the model's contrast that lies where the image shows something else.
+    pub foreign: Vec<f64>,
     /// Per view, the share of the pixels of its region that are used.
     pub overlap: Vec<f64>,
     /// Per view, the median share of scatter in the signal, as estimated; zero when it was not.
@@ -679,6 +681,7 @@ fn summarise(
             moved.rotation.angle().to_degrees(),
         ),
         similarity: systems.iter().map(|s| s.similarity).collect(),
+        foreign: systems.iter().map(|s| s.foreign).collect(),
         overlap: systems.iter().map(|s| s.overlap).collect(),
         disagreement_mm: systems
             .iter()

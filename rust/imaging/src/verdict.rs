@@ -20,6 +20,8 @@ pub enum Verdict {
 pub struct Limits {
     /// Least similarity of every view.
     pub similarity_min: f64,
+    /// Largest share of a view's contrast that may lie where the image shows something else.
+    pub foreign_max: f64,
     /// Least share of the pixels of a view's region that can be used.
     pub overlap_min: f64,
     /// Farthest from the nominal pose, mm and degrees: beyond it the setup is to be looked at, not moved away.
@@ -40,6 +42,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             similarity_min: 0.6,
+            foreign_max: 0.2,
             overlap_min: 0.25,
             displacement_max_mm: 30.0,
             displacement_max_deg: 8.0,
@@ -98,6 +101,13 @@ pub enum Reason {
         /// Least similarity.
         needed: f64,
     },
+    /// A part of the image shows something that is not in this CT.
+    ForeignPart {
+        /// Index of the view.
+        view: usize,
+        /// Share of the contrast that lies there.
+        share: f64,
+    },
     /// The descent did not settle.
     NotConverged {
         /// Length of the last step, mm.
@@ -150,6 +160,7 @@ impl Reason {
             Reason::SmallRegion { .. } => "small_region",
             Reason::LowOverlap { .. } => "low_overlap",
             Reason::LowSimilarity { .. } => "low_similarity",
+            Reason::ForeignPart { .. } => "foreign_part",
             Reason::NotConverged { .. } => "not_converged",
             Reason::EdgeOfSearch { .. } => "edge_of_search",
             Reason::ViewsDisagree { .. } => "views_disagree",
@@ -203,6 +214,11 @@ impl fmt::Display for Reason {
                 f,
                 "view {view}: does not look like this CT (similarity {found:.2}, {needed:.2} needed); check patient, plan and field"
             ),
+            Reason::ForeignPart { view, share } => write!(
+                f,
+                "view {view}: {:.0} % of what the CT should show is not in the image; is something in the beam, or a part of another image?",
+                share * 100.0
+            ),
             Reason::NotConverged { last_step_mm } => {
                 write!(
                     f,
@@ -250,6 +266,11 @@ pub(crate) fn judge(outcome: &mut Outcome, limits: &Limits, mut reasons: Vec<Rea
                 found,
                 needed: limits.similarity_min,
             });
+        }
+    }
+    for (view, &share) in outcome.foreign.iter().enumerate() {
+        if exceeds(share, limits.foreign_max) {
+            reasons.push(Reason::ForeignPart { view, share });
         }
     }
     if !outcome.converged {

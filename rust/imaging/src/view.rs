@@ -17,6 +17,9 @@ const HUBER_SIGMAS: f32 = 2.0;
 /// Half width of the window of the local intensity scale, as a share of the image width: 20 pixels of 256. Scatter changes the
 /// contrast over centimetres; a narrower window would fit the anatomy away.
 const SCALE_WINDOW_SHARE: f32 = 20.0 / 256.0;
+/// Tiles along rows and columns over which likeness is asked piece by piece, and the likeness below which a piece shows something else.
+const TILES: [usize; 2] = [6, 8];
+const TILE_SIMILARITY_MIN: f64 = 0.25;
 /// The local scale may leave the global one by these factors.
 const SCALE_RANGE: (f32, f32) = (0.1, 3.0);
 
@@ -58,6 +61,8 @@ pub(crate) struct ViewSystem {
     pub similarity: f64,
     /// Share of the pixels of the region that are used.
     pub overlap: f64,
+    /// Share of the model's contrast that lies where the image shows something else; filled with `block_scores`.
+    pub foreign: f64,
     /// Per block of pixels the part of `gradient` that came from it; filled on request.
     pub block_scores: Vec<Vector6<f64>>,
 }
@@ -166,6 +171,7 @@ impl Observed {
             gradient: Vector6::zeros(),
             similarity,
             overlap: used as f64 / self.valid.iter().filter(|&&ok| ok).count().max(1) as f64,
+            foreign: 0.0,
             block_scores: Vec::new(),
         };
         let mut sums = NormalSums::default();
@@ -196,6 +202,7 @@ impl Observed {
         sums.into_system(&mut system.hessian, &mut system.gradient);
         if let Some(block) = blocks {
             system.block_scores = self.block_scores(work, block);
+            system.foreign = self.foreign(work);
         }
         Ok(system)
     }
@@ -316,6 +323,30 @@ impl Observed {
             }));
         }
         (similarity, used)
+    }
+
+    /// The share of the model's squared gradient in tiles that are not alike: an image half of which is of something else still has a
+    /// fair similarity as a whole.
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "tiles and pixels are inside the image by construction"
+    )]
+    fn foreign(&self, work: &Workspace) -> f64 {
+        let (fx, fy) = (&self.gradient.along_cols, &self.gradient.along_rows);
+        let (mx, my) = (&work.model.along_cols, &work.model.along_rows);
+        let mut sums = vec![[0f64; 3]; TILES[0] * TILES[1]];
+        for k in (0..self.shape.pixels()).filter(|&k| work.mask[k]) {
+            let row = (k / self.shape.cols) * TILES[0] / self.shape.rows;
+            let col = (k % self.shape.cols) * TILES[1] / self.shape.cols;
+            let [ff, mm, fm] = &mut sums[row * TILES[1] + col];
+            *ff += f64::from(fx[k] * fx[k] + fy[k] * fy[k]);
+            *mm += f64::from(mx[k] * mx[k] + my[k] * my[k]);
+            *fm += f64::from(fx[k] * mx[k] + fy[k] * my[k]);
+        }
+        let total: f64 = sums.iter().map(|s| s[1]).sum();
+        let unlike = |s: &&[f64; 3]| s[2] < TILE_SIMILARITY_MIN * (s[0] * s[1]).sqrt();
+        let foreign: f64 = sums.iter().filter(unlike).map(|s| s[1]).sum();
+        if total > 0.0 { foreign / total } else { 1.0 }
     }
 
     /// The gradient of the cost, block by block of `block` pixels: what the residuals of each neighbourhood pull at.

@@ -428,6 +428,12 @@ impl PyRegistrationOutcome {
         self.outcome.similarity.clone()
     }
 
+    /// Per view, the share of the model's contrast where the image shows something else.
+    #[getter]
+    fn foreign(&self) -> Vec<f64> {
+        self.outcome.foreign.clone()
+    }
+
     #[getter]
     fn overlap(&self) -> Vec<f64> {
         self.outcome.overlap.clone()
@@ -491,7 +497,7 @@ pub(crate) fn register_views(
     nominal: &Bound<'_, PyAny>,
     planned: &Bound<'_, PyAny>,
     free: [bool; 6],
-    limits: [f64; 8],
+    limits: [f64; 9],
     level_offsets_mm: Vec<f64>,
     target_mm: [f64; 3],
     scatter: bool,
@@ -546,7 +552,7 @@ pub(crate) fn register_views(
 }
 
 /// The limits in the order of `igrt_hw.guidance.registration.Limits`.
-fn limits_of(values: [f64; 8]) -> Limits {
+fn limits_of(values: [f64; 9]) -> Limits {
     let [
         similarity_min,
         overlap_min,
@@ -556,6 +562,7 @@ fn limits_of(values: [f64; 8]) -> Limits {
         rival_max,
         sigma_max_mm,
         sigma_max_deg,
+        foreign_max,
     ] = values;
     Limits {
         similarity_min,
@@ -566,5 +573,6 @@ fn limits_of(values: [f64; 8]) -> Limits {
         rival_max,
         sigma_max_mm,
         sigma_max_deg,
+        foreign_max,
     }
 }
