@@ -5,7 +5,7 @@ use igrt_motion::clearance::{
     PartSpec, Place, Precision, Rigid, Room, Solid, SweepOptions, V3,
 };
 use numpy::ndarray::{Array2, Array3};
-use numpy::{IntoPyArray, PyArray2, PyArray3, PyReadonlyArray2};
+use numpy::{IntoPyArray, PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray4};
 use pyo3::create_exception;
 use pyo3::prelude::*;
 
@@ -199,6 +199,16 @@ where
         .into_pyarray(py)
 }
 
+fn cube_of(
+    py: Python<'_>,
+    shape: (usize, usize, usize),
+    values: Vec<f64>,
+) -> Bound<'_, PyArray3<f64>> {
+    Array3::from_shape_vec(shape, values)
+        .unwrap_or_else(|_| Array3::zeros((0, 0, 0)))
+        .into_pyarray(py)
+}
+
 /// Lower bounds in mm, numbers of the nearest pairs.
 type MapTuple<'py> = (Bound<'py, PyArray2<f64>>, Bound<'py, PyArray2<u32>>);
 
@@ -289,6 +299,45 @@ impl PyClearanceRoom {
         Ok((bounds, points.into_pyarray(py)))
     }
 
+    /// Every pair for many sets of poses, each measured by itself: bounds (n, pairs, 2) in mm.
+    #[pyo3(signature = (poses, *, exact=false))]
+    fn separations_many<'py>(
+        &self,
+        py: Python<'py>,
+        poses: PyReadonlyArray4<'_, f64>,
+        exact: bool,
+    ) -> PyResult<Bound<'py, PyArray3<f64>>> {
+        let view = poses.as_array();
+        let (count, frames, rows, columns) = view.dim();
+        if rows != 4 || columns != 4 || frames == 0 {
+            return refuse(format!(
+                "poses have shape {:?}; (n, frames, 4, 4) is needed",
+                view.shape()
+            ));
+        }
+        let flat: Vec<f64> = view.iter().copied().collect();
+        let matrices = flat.as_chunks::<4>().0.as_chunks::<4>().0;
+        let rigids = matrices
+            .iter()
+            .map(|matrix| rigid(matrix, "frame"))
+            .collect::<PyResult<Vec<_>>>()?;
+        let precision = if exact {
+            Precision::exact()
+        } else {
+            Precision::fast()
+        };
+        let bounds = detached(py, || -> Result<Vec<f64>, CoreClearanceError> {
+            let mut bounds = Vec::with_capacity(2 * count * self.room.pairs().len());
+            for one in rigids.chunks(frames) {
+                let found = self.room.separations(one, precision)?;
+                bounds.extend(found.iter().flat_map(|s| [s.lower_mm, s.upper_mm]));
+            }
+            Ok(bounds)
+        })
+        .or_raise()?;
+        Ok(cube_of(py, (count, self.room.pairs().len(), 2), bounds))
+    }
+
     #[pyo3(signature = (motions, *, stations, tolerance_mm))]
     fn sweep<'py>(
         &self,
@@ -350,6 +399,41 @@ impl PyClearanceRoom {
         .or_raise()?;
         let states = states.into_iter().map(|state| state as u8).collect();
         Ok(grid_of(py, grid, states))
+    }
+
+    /// The lower bound of every pair at every cell's middle: (rows, columns, pairs) in mm, 0 for contact.
+    #[pyo3(signature = (drives, *, rows, columns))]
+    fn pairs_map<'py>(
+        &self,
+        py: Python<'py>,
+        drives: Vec<(String, Bound<'_, PyAny>)>,
+        rows: usize,
+        columns: usize,
+    ) -> PyResult<Bound<'py, PyArray3<f64>>> {
+        let (drives, grid) = (self::drives(&drives)?, Grid { rows, columns });
+        let lower =
+            detached(py, || self.room.pairs_map(&drives, grid, Precision::fast())).or_raise()?;
+        let shape = (rows, columns, self.room.pairs().len());
+        Ok(cube_of(py, shape, lower))
+    }
+
+    /// Whether the clearance at every cell's middle is below `margin_mm` (zero: contact).
+    #[pyo3(signature = (drives, *, rows, columns, margin_mm))]
+    fn contact_map<'py>(
+        &self,
+        py: Python<'py>,
+        drives: Vec<(String, Bound<'_, PyAny>)>,
+        rows: usize,
+        columns: usize,
+        margin_mm: f64,
+    ) -> PyResult<Bound<'py, PyArray2<bool>>> {
+        let (drives, grid) = (self::drives(&drives)?, Grid { rows, columns });
+        let contact = detached(py, || {
+            self.room
+                .contact_map(&drives, grid, margin_mm, Precision::fast())
+        })
+        .or_raise()?;
+        Ok(grid_of(py, grid, contact))
     }
 
     /// The poses fixed <- frame of motions at path parameter `s`, (n, 4, 4).
