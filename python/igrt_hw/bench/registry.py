@@ -23,6 +23,7 @@ Prepared = AbstractContextManager[Sampler]
 # Modules that offer `METRICS`. A room that is not installed is left out and said so.
 METRIC_MODULES = (
     "igrt_hw.bench.motion",
+    "igrt_hw.bench.clearance",
     "igrt_hw.bench.line",
     "igrt_hw.bench.imaging",
     "igrt_hw.bench.loop",
