@@ -1,4 +1,5 @@
-"""Profiles for property tests: `dev` explores, `ci` is repeatable and a little deeper."""
+"""Profiles for property tests: `dev` explores, `ci` is repeatable and a little deeper, `campaign` is
+for a machine that has hours (`HYPOTHESIS_PROFILE=campaign`, with `--timeout=0`)."""
 
 import os
 
@@ -11,5 +12,12 @@ settings.register_profile(
     max_examples=100,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "campaign",
+    deadline=None,
+    max_examples=2000,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

@@ -21,6 +21,8 @@ pub const LEASE_FRESH_US: u64 = 150_000;
 pub const LEASE_LOST_US: u64 = 500_000;
 /// Telemetry period before a host asks for another.
 pub const TELEMETRY_PERIOD_MS: u16 = 50;
+/// Telemetry periods that a host may ask for; the shortest fits 3 Mbaud.
+pub const TELEMETRY_PERIODS_MS: core::ops::RangeInclusive<u16> = 2..=1000;
 
 /// First octets of the digest of this firmware build: its name and version; a bench that records runs stores it.
 const BUILD: &str = concat!("igrt-firmware ", env!("CARGO_PKG_VERSION"));
@@ -56,8 +58,10 @@ pub struct Identity {
 pub struct Context {
     /// The device's clock.
     pub now_us: u64,
-    /// Time since the last accepted lease, `None` without one.
+    /// Time since the last accepted lease, `None` without one in this session.
     pub lease_age_us: Option<u64>,
+    /// Time since the session began, or since power-up without one.
+    pub session_age_us: u64,
     /// Whether the current session is telemetry only.
     pub telemetry_only: bool,
 }
@@ -68,9 +72,10 @@ impl Context {
         self.lease_age_us.is_some_and(|age| age <= LEASE_FRESH_US)
     }
 
-    /// Lease age over 500 ms, or none at all.
+    /// Lease age over 500 ms. Without a lease the age of the session counts: a HELLO in mid motion is to end in the controlled stop
+    /// that it asks for, not in the brakes at once.
     pub fn lease_lost(&self) -> bool {
-        self.lease_age_us.is_none_or(|age| age > LEASE_LOST_US)
+        self.lease_age_us.unwrap_or(self.session_age_us) > LEASE_LOST_US
     }
 
     /// Lease age for telemetry; saturates at 65535.
@@ -141,6 +146,7 @@ pub struct Line {
     epoch: u16,
     stop_nonce: Option<u32>,
     lease: Option<Lease>,
+    session_since_us: u64,
     telemetry_period_us: u64,
     telemetry_due_us: u64,
     telemetry_seq: u16,
@@ -182,6 +188,7 @@ impl Line {
             epoch: 0,
             stop_nonce: None,
             lease: None,
+            session_since_us: now_us,
             telemetry_period_us: u64::from(TELEMETRY_PERIOD_MS) * 1000,
             telemetry_due_us: now_us,
             telemetry_seq: 0,
@@ -210,6 +217,7 @@ impl Line {
                 .lease
                 .as_ref()
                 .map(|lease| now_us.saturating_sub(lease.at_us)),
+            session_age_us: now_us.saturating_sub(self.session_since_us),
             telemetry_only: self.telemetry_only,
         }
     }
@@ -436,6 +444,7 @@ impl Line {
         self.expected = 1;
         self.cache.clear();
         self.lease = None;
+        self.session_since_us = now_us;
         self.telemetry_period_us = u64::from(TELEMETRY_PERIOD_MS) * 1000;
         self.telemetry_due_us = now_us;
         let identity = device.identity();
@@ -629,11 +638,13 @@ impl Line {
             }
             Command::StatusRead => Ok(reply::STATUS_READ),
             Command::TelemetryRate { period_ms } => {
-                if *period_ms != 0 && !(10..=1000).contains(period_ms) {
+                if *period_ms != 0 && !TELEMETRY_PERIODS_MS.contains(period_ms) {
                     return refuse!(
                         Malformed,
-                        "telemetry period {} ms is neither 0 nor within 10 to 1000 ms",
-                        period_ms
+                        "telemetry period {} ms is neither 0 nor within {} to {} ms",
+                        period_ms,
+                        TELEMETRY_PERIODS_MS.start(),
+                        TELEMETRY_PERIODS_MS.end()
                     );
                 }
                 self.telemetry_period_us = u64::from(*period_ms) * 1000;

@@ -12,7 +12,7 @@ from igrt_hw.link import session as session_module
 from igrt_hw.link.errors import Refused
 from igrt_hw.link.frame import DeviceKind
 from igrt_hw.link.session import SessionSettings, SessionState
-from igrt_hw.models.telemetry import RefusalCode
+from igrt_hw.models.telemetry import CouchState, RefusalCode, StopCause
 
 
 def test_half_duplex_the_firmware_speaks_only_when_asked_and_one_exchange_at_a_time() -> None:
@@ -84,7 +84,7 @@ def test_break_has_the_effect_of_stop_and_the_host_learns_the_epoch() -> None:
     assert bench.session.epoch == 1
 
 
-@pytest.mark.parametrize("period_ms", [10, 20, 1000])
+@pytest.mark.parametrize("period_ms", [2, 10, 20, 1000])
 def test_telemetry_comes_at_the_rate_asked_for(period_ms: int) -> None:
     bench = FirmwareBench(settings=SessionSettings(DeviceKind.COUCH, period_ms))
     bench.open()
@@ -94,3 +94,48 @@ def test_telemetry_comes_at_the_rate_asked_for(period_ms: int) -> None:
     got = bench.tally.telemetry_received - before
     assert abs(got - 3_000 / period_ms) <= 1
     assert bench.tally.telemetry_missed == 0
+
+
+def moving_bench() -> FirmwareBench:
+    bench = FirmwareBench()
+    bench.open()
+    bench.permit(400)
+    plan = bench.plan((30.0, 0.0, 20.0, 0.0, 0.0, 0.0))
+    reply = bench.ask(plan.message())
+    assert isinstance(reply, m.PlanReply)
+    bench.room.set_enable("enabled")
+    bench.permit(400)
+    bench.ask(m.Execute(reply.plan_digest, reply.plan_nonce, bytes(16)))
+    for _ in range(10):
+        bench.permit(300)
+        bench.run(100)
+    assert bench.room.truth()["couch_state"] == CouchState.MOVING
+    return bench
+
+
+def test_a_new_session_in_mid_motion_ends_in_a_controlled_stop_not_in_the_brakes() -> None:
+    """The lease is gone with its session, and its age counts from the HELLO: on the path, no fault."""
+    bench = moving_bench()
+    bench.new_session()
+    bench.run(450)
+    truth = bench.room.truth()
+    assert truth["couch_faults"] == 0
+    assert truth["stop_cause"] == StopCause.NEW_SESSION
+    start, target = (0.0, -120.0), (30.0, -100.0)
+    at = (truth["axes"][0], truth["axes"][2])
+    part = (at[0] - start[0]) / (target[0] - start[0])
+    assert abs(at[1] - (start[1] + part * (target[1] - start[1]))) < 0.1
+    bench.permit(400)
+    bench.run(400)
+    truth = bench.room.truth()
+    assert truth["brakes_engaged"]
+    assert truth["couch_faults"] == 0
+
+
+def test_a_new_session_without_any_lease_latches_half_a_second_later_if_it_still_moves() -> None:
+    bench = moving_bench()
+    bench.room.inject("axis", "garbage", axis="lateral", value=2.0)  # it will not come to rest
+    bench.new_session()
+    bench.run(1_200)
+    assert bench.room.truth()["couch_faults"] != 0
+    assert bench.room.truth()["couch_state"] == CouchState.LATCHED

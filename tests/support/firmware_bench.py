@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import itertools
+from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -26,6 +27,7 @@ START = (0.0, -350.0, -120.0, 0.0, 0.0, 0.0)
 HOST_AHEAD_US = 5_000_000_000
 STEP_US = 1_000
 LOOK_US = 5_000
+SENT_LEN_MAX = 40  # what the host said last, for those who say it again
 
 
 def clean(chunk: bytes) -> list[tuple[int, bytes]]:
@@ -90,7 +92,9 @@ class FirmwareBench:
         self._order = itertools.count()
         self._next_look_us = 0
         self.limits: CouchLimits | None = None
-        self.new_session()
+        self.sent: deque[bytes] = deque(maxlen=SENT_LEN_MAX)
+        self.given_before = 0
+        self._open_session()
 
     @property
     def host_us(self) -> int:
@@ -98,7 +102,11 @@ class FirmwareBench:
         return self.now_us + HOST_AHEAD_US
 
     def new_session(self) -> Session:
-        """A fresh session, begun with HELLO."""
+        """A fresh session, begun with HELLO. `given_before` counts the commands of those before."""
+        self.given_before += self.session._window.next_seq - 1
+        return self._open_session()
+
+    def _open_session(self) -> Session:
         self.session = Session(self.settings, self.tally, lambda: self._random.getrandbits(32))
         self.session.open(self.host_us)
         return self.session
@@ -172,6 +180,8 @@ class FirmwareBench:
         self.session.take_events()
 
     def _fly(self, octets: bytes, outward: bool) -> None:
+        if outward:
+            self.sent.append(octets)
         fault = self.to_device if outward else self.to_host
         for extra_us, chunk in fault(octets):
             heapq.heappush(
