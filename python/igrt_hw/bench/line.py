@@ -1,13 +1,15 @@
 """Figures of the serial line: drivers against the simulator, over ptys, with all that an operator has.
 
-Every figure goes through the public driver (futures, the line's thread, leases possible), not
-through an inner loop. A sample is a burst of exchanges; its value is the burst's median, 99th
-percentile or rate, so that the spread between bursts shows how busy the machine was.
+Every figure goes through the public driver (its thread, its locks, leases possible), not through an
+inner loop: one command at a time by `call`, many by `submit_many`. A sample is a burst of
+exchanges; its value is the burst's median, 99th percentile or rate, so that the spread between
+bursts shows how busy the machine was.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import tempfile
 import threading
 import time
@@ -15,7 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from igrt_hw.bench.registry import BenchError, Metric, Sampler
+from igrt_hw.bench import line_peers
+from igrt_hw.bench.registry import BenchError, Metric, Peer, Sampler
 from igrt_hw.demo.processes import Family, ProcessError, command_path
 from igrt_hw.devices.couch import ClpCouch
 from igrt_hw.devices.imager import ClpImager
@@ -25,9 +28,11 @@ from igrt_hw.link.session import EpochMoved
 from igrt_hw.server.settings import DEMO_PLAN
 
 START_S_MAX = 60.0
+SIM_S_MAX = 120.0
 BURST = 500
 PIPELINED = 2000
 PAYLOAD = bytes(range(16))
+FRAME_MB = 1024 * 768 * 2 / 1e6
 FLOOD = 0xFFFF0001  # the stored flood: a whole frame that needs no exposure
 
 
@@ -103,6 +108,24 @@ def _window_of_four() -> Iterator[Sampler]:
 
 
 @contextmanager
+def _with_a_python_host() -> Iterator[Sampler]:
+    """What the simulator says of itself with a host in Python: `igrt-sim bench --json`."""
+    key = "sim_realtime_factor_python_host"
+
+    def sample() -> float:
+        try:
+            command = [str(command_path("igrt-sim")), "bench", "--json"]
+            ended = subprocess.run(
+                command, capture_output=True, text=True, timeout=SIM_S_MAX, check=False
+            )
+            return float(json.loads(ended.stdout)[key])
+        except (ProcessError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
+            raise BenchError(f"`igrt-sim bench --json` gives no {key}: {error!r}") from error
+
+    yield sample
+
+
+@contextmanager
 def _stop() -> Iterator[Sampler]:
     """From the call to the moment at which the new epoch is heard (the first of three copies)."""
     with _line() as line:
@@ -128,20 +151,46 @@ def _stop() -> Iterator[Sampler]:
 
 
 @contextmanager
-def _fetch() -> Iterator[Sampler]:
+def _frames() -> Iterator[Callable[[], tuple[float, float]]]:
+    """Fetches a whole frame; gives its megabytes and the seconds it took."""
     with _simulator() as ports:
         imager = ClpImager.on_port(ports["imager"])
         try:
             imager.connect(START_S_MAX)
+            imager.line.call(m.Technique(800, 0, 1, 2000, -1000, 1000, -1000, 1000))  # unbinned
 
-            def sample() -> float:
+            def fetch() -> tuple[float, float]:
                 begin = time.perf_counter()
                 frame = imager.fetch(FLOOD)
-                return frame.counts.nbytes / 1e6 / (time.perf_counter() - begin)
+                return frame.counts.nbytes / 1e6, time.perf_counter() - begin
 
-            yield sample
+            yield fetch
         finally:
             imager.close()
+
+
+@contextmanager
+def _fetch() -> Iterator[Sampler]:
+    with _frames() as fetch:
+
+        def sample() -> float:
+            megabytes, seconds = fetch()
+            return megabytes / seconds
+
+        yield sample
+
+
+@contextmanager
+def _fetch_time() -> Iterator[Sampler]:
+    with _frames() as fetch:
+
+        def sample() -> float:
+            megabytes, seconds = fetch()
+            if megabytes != FRAME_MB:
+                raise BenchError(f"a frame of {megabytes} MB; 1024 x 768 x 16 bit was expected")
+            return seconds
+
+        yield sample
 
 
 @contextmanager
@@ -200,6 +249,14 @@ def _heartbeat() -> Iterator[Sampler]:
             worker.join()
 
 
+def _modbus(figure: line_peers.Figure) -> Peer:
+    return Peer("pymodbus", "pymodbus", lambda: line_peers.modbus(figure))
+
+
+def _lewis(figure: line_peers.Figure) -> Peer:
+    return Peer("lewis", "lewis", lambda: line_peers.lewis(figure))
+
+
 METRICS = (
     Metric(
         "link_roundtrip_us_p50",
@@ -207,6 +264,7 @@ METRICS = (
         "lower",
         f"one command and its answer over a pty, median of a burst of {BURST}",
         _round_trip(0.5),
+        peers=(_modbus(line_peers.part(0.5)), _lewis(line_peers.part(0.5))),
     ),
     Metric(
         "link_roundtrip_us_p99",
@@ -214,19 +272,29 @@ METRICS = (
         "lower",
         f"the same, 99th percentile of a burst of {BURST}",
         _round_trip(0.99),
+        peers=(_modbus(line_peers.part(0.99)),),
     ),
     Metric(
-        "link_requests_per_s_window_1",
+        "link_requests_per_s_w1",
         "1/s",
         "higher",
         "commands answered in a second, one at a time",
         _one_at_a_time,
+        peers=(_modbus(line_peers.rate), _lewis(line_peers.rate)),
+    ),
+    Metric(
+        "link_requests_per_s_w4",
+        "1/s",
+        "higher",
+        "commands answered in a second with a window of 4 (peers have none: one at a time)",
+        _window_of_four,
+        peers=(_modbus(line_peers.rate), _lewis(line_peers.rate)),
     ),
     Metric(
         "link_requests_per_s",
         "1/s",
         "higher",
-        "commands answered in a second with a window of 4",
+        "the same as with a window of 4, under the name it is gated by",
         _window_of_four,
     ),
     Metric(
@@ -235,6 +303,13 @@ METRICS = (
         "higher",
         "a whole frame over a pty, its SHA-256 verified",
         _fetch,
+    ),
+    Metric(
+        "frame_download_s",
+        "s",
+        "lower",
+        "that frame, 1024 x 768 x 16 bit",
+        _fetch_time,
     ),
     Metric(
         "stop_latency_ms",
@@ -257,6 +332,14 @@ METRICS = (
         "lower",
         "how late leases leave, 99th percentile, while a registration runs in the same process",
         _heartbeat,
+        samples=3,
+    ),
+    Metric(
+        "sim_realtime_factor_python_host",
+        "x",
+        "higher",
+        "simulated couch moving at 1 kHz under a host in Python (sim_realtime_factor: alone)",
+        _with_a_python_host,
         samples=3,
     ),
 )
