@@ -81,7 +81,7 @@ def test_data_come_out_whole_and_other_suffixes_are_refused(
     text = json.loads((tmp_path / "map.json").read_text())
     assert np.array(text["state"]).shape == (60, 30)
     assert text["pairs"][text["pair"][0][0]] == list(found.pairs[found.pair[0, 0]])
-    with pytest.raises(RoomError, match=r"\.npz or \.json"):
+    with pytest.raises(RoomError, match=r"\.npz, \.json or \.csv"):
         found.write_data(tmp_path / "map.xlsx")
 
 

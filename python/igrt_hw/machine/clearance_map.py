@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 from igrt_hw.machine.room import MapAxis, PanelState, Room, RoomError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from igrt_hw.machine.beam_arcs import ArcVerdict
 
 FINEST = 0.25
 """Cells are cut for certification until their pieces are at most this wide, degrees or millimetres."""
@@ -69,7 +72,9 @@ class ClearanceMap:
         return sorted(arcs, key=lambda arc: arc[0] - arc[1])
 
     def write_data(self, file: str | Path) -> None:
-        """Everything as `.npz` (arrays) or `.json` (lists, for other tools).
+        """Everything as `.npz` (arrays), `.json` (lists and clear arcs) or `.csv` (a line a cell), for other tools.
+
+        All of them carry the hash of the collision model; it changes with any geometry that the map rests on.
 
         Raises:
             RoomError: another suffix.
@@ -96,15 +101,34 @@ class ClearanceMap:
             np.savez_compressed(file, about=json.dumps(about), **arrays)  # type: ignore[arg-type]
         elif file.suffix == ".json":
             lists = {name: array.tolist() for name, array in arrays.items()}
-            file.write_text(json.dumps({**about, **lists}), encoding="utf-8")
+            arcs = [self.clear_arcs(column) for column in range(self.column.cells)]
+            file.write_text(json.dumps({**about, **lists, "clear_arcs": arcs}), encoding="utf-8")
+        elif file.suffix == ".csv":
+            file.write_text(self._csv(), encoding="utf-8")
         else:
-            raise RoomError(f"{file.name}: map data is written as .npz or .json")
+            raise RoomError(f"{file.name}: map data is written as .npz, .json or .csv")
 
-    def figure(self, title: str = "") -> Figure:
-        """A matplotlib figure: clearance in colour, contact black, uncertain cells hatched, whole arcs marked."""
+    def _csv(self) -> str:
+        head = f"# model_hash {self.model_hash}, margin_mm {self.margin_mm:g}; values at the middle of every cell\n"
+        names = (f"{axis.name}_{axis.unit}" for axis in (self.row, self.column))
+        lines = [",".join((*names, "lower_mm", "couch_part", "machine_part", "whole_cell"))]
+        rows, columns = self.row.middles, self.column.middles
+        for (i, j), lower in np.ndenumerate(self.lower_mm):
+            couch_part, machine_part = self.pairs[int(self.pair[i, j])]
+            state = CellState(int(self.state[i, j])).name.lower()
+            lines.append(
+                f"{rows[i]:g},{columns[j]:g},{lower:.4f},{couch_part},{machine_part},{state}"
+            )
+        return head + "\n".join(lines) + "\n"
+
+    def figure(self, title: str = "", beams: Sequence[ArcVerdict] = ()) -> Figure:
+        """A matplotlib figure: clearance in colour, contact black, uncertain cells hatched, arcs and beams marked.
+
+        White lines bound what keeps the margin for certain. `beams` are drawn where gantry goes against couch rotation.
+        """
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(9.0, 6.0), layout="constrained")
+        figure = Figure(figsize=(9.0, 6.5), layout="constrained")
         axes = figure.add_subplot()
         extent = (self.column.start, self.column.stop, self.row.start, self.row.stop)
         shown = np.where(self.lower_mm > 0.0, self.lower_mm, np.nan)
@@ -119,29 +143,77 @@ class ClearanceMap:
         )
         axes.set_facecolor("black")
         figure.colorbar(image, ax=axes, label="clearance, lower bound (mm)")
-        uncertain = np.where((self.state == CellState.OPEN) & (self.lower_mm > 0.0), 1.0, np.nan)
-        columns = np.linspace(self.column.start, self.column.stop, self.column.cells + 1)
-        rows = np.linspace(self.row.start, self.row.stop, self.row.cells + 1)
-        axes.pcolor(columns, rows, uncertain, hatch="////", alpha=0.0)
-        whole = [
-            (columns[k] + columns[k + 1]) / 2.0
-            for k in range(self.column.cells)
-            if bool((self.state[:, k] == CellState.CLEAR).all())
-        ]
-        axes.plot(
-            whole,
-            np.full(len(whole), self.row.stop),
-            "v",
-            color="tab:green",
-            clip_on=False,
-            label=f"every {self.row.name} keeps {self.margin_mm:g} mm",
-        )
+        uncertain = ((self.state == CellState.OPEN) & (self.lower_mm > 0.0)).astype(float)
+        if min(uncertain.shape) > 1 and uncertain.any():
+            places = (self.column.middles, self.row.middles)
+            hatched = axes.contourf(
+                *places, uncertain, [0.5, 1.5], colors="none", hatches=["/////"]
+            )
+            hatched.set_edgecolor("white")
+            hatched.set_linewidth(0.0)
+        clear = (self.state == CellState.CLEAR).astype(float)
+        if min(clear.shape) > 1 and 0.0 < clear.mean() < 1.0:
+            axes.contour(
+                self.column.middles, self.row.middles, clear, [0.5], colors="white", linewidths=0.8
+            )
+        self._mark_whole_arcs(axes)
+        self._mark_beams(axes, beams)
+        axes.set_xlim(self.column.start, self.column.stop)
         axes.set_xlabel(f"{self.column.name} ({self.column.unit})")
         axes.set_ylabel(f"{self.row.name} ({self.row.unit})")
-        axes.set_title(title or "Clearance; black: contact, hatched: margin not certain")
-        if whole:
-            axes.legend(loc="upper right")
+        axes.set_title(title or "Clearance")
+        said = f"black: contact; hatched: {self.margin_mm:g} mm not certain; model {self.model_hash[:16]}"
+        figure.supxlabel(said, fontsize=8)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(
+                loc="upper left", bbox_to_anchor=(0.0, -0.09), fontsize=8, ncols=3, frameon=False
+            )
         return figure
+
+    def _mark_whole_arcs(self, axes: Axes) -> None:
+        whole = [
+            middle
+            for k, middle in enumerate(self.column.middles)
+            if bool((self.state[:, k] == CellState.CLEAR).all())
+        ]
+        if whole:
+            label = f"every {self.row.name} keeps {self.margin_mm:g} mm"
+            top = np.full(len(whole), self.row.stop)
+            axes.plot(whole, top, "v", color="tab:green", clip_on=False, label=label)
+
+    def _mark_beams(self, axes: Axes, beams: Sequence[ArcVerdict]) -> None:
+        if (self.row.name, self.column.name) != ("gantry", "rotation"):
+            return
+        for beam in beams:
+            colour = "tab:green" if beam.deliverable else "tab:red"
+            said = "deliverable" if beam.deliverable else "not deliverable"
+            label: str | None = f"beam {beam.arc.number} {beam.arc.name}: {said}"
+            x = beam.arc.couch_rotation_deg
+            if beam.arc.static:
+                angle = _into(beam.arc.angles_deg[0], self.row)
+                axes.plot([x], [angle], "o", color=colour, mec="white", ms=8, label=label)
+                continue
+            for low, high in _pieces(min(beam.arc.angles_deg), max(beam.arc.angles_deg), self.row):
+                axes.plot([x, x], [low, high], color="white", lw=6.0, solid_capstyle="butt")
+                axes.plot(
+                    [x, x], [low, high], color=colour, lw=4.0, solid_capstyle="butt", label=label
+                )
+                label = None
+
+
+def _into(angle: float, axis: MapAxis) -> float:
+    """The angle, turned by whole turns into the axis where that is possible."""
+    return axis.start + (angle - axis.start) % 360.0
+
+
+def _pieces(low: float, high: float, axis: MapAxis) -> list[tuple[float, float]]:
+    """An arc as the pieces of an axis of one turn that it covers."""
+    if high - low >= 360.0:
+        return [(axis.start, axis.stop)]
+    first = _into(low, axis)
+    last = first + high - low
+    end = axis.start + 360.0
+    return [(first, last)] if last <= end else [(first, end), (axis.start, last - 360.0)]
 
 
 def clearance_map(

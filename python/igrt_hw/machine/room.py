@@ -158,6 +158,12 @@ class MapAxis:
     cells: int
 
     @property
+    def middles(self) -> NDArray[np.float64]:
+        """The middle of every cell."""
+        width = (self.stop - self.start) / self.cells
+        return np.asarray(self.start + width * (np.arange(self.cells) + 0.5))
+
+    @property
     def unit(self) -> str:
         """Unit of the axis, for labels."""
         if self.name in ("lateral", "longitudinal", "vertical"):
