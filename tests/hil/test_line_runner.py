@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-import serial
-import serial.rfc2217
 from clp1_bench import ScriptedDevice
 from pty_device import PtyDevice
+from rfc2217_box import Rfc2217Box
 
 from igrt_hw.link import messages as m
 from igrt_hw.link.errors import LinkLost, LossCause, Refused
@@ -258,67 +257,8 @@ def test_a_socket_is_a_port_and_its_end_is_a_lost_link() -> None:
             assert causes[0] in (LossCause.PEER_CLOSED, LossCause.PORT_GONE)
 
 
-class PtyWithModemLines(serial.Serial):
-    """A pty has no modem lines, but the port manager asks for them."""
-
-    cts = dsr = ri = cd = False
-    dtr = rts = True
-
-
-class Rfc2217Server:
-    """A serial-to-network box: pyserial's own server side of RFC 2217 in front of a pty."""
-
-    def __init__(self, port: str) -> None:
-        self.serial = PtyWithModemLines(port, timeout=0.01)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.end = threading.Event()
-        self.threads = [threading.Thread(target=self._serve)]
-        self.threads[0].start()
-
-    @property
-    def url(self) -> str:
-        return f"rfc2217://127.0.0.1:{self.listener.getsockname()[1]}"
-
-    def write(self, data: bytes) -> None:
-        """What the port manager answers with."""
-        self.connection.sendall(data)
-
-    def _serve(self) -> None:
-        self.connection, _ = self.listener.accept()
-        self.connection.settimeout(0.01)
-        manager = serial.rfc2217.PortManager(self.serial, self)
-        reader = threading.Thread(target=self._pump, args=(manager,))
-        self.threads.append(reader)
-        reader.start()
-        while not self.end.is_set():
-            try:
-                data = self.connection.recv(1024)
-            except TimeoutError:
-                continue
-            except OSError:
-                return
-            self.serial.write(b"".join(manager.filter(data)))
-
-    def _pump(self, manager: serial.rfc2217.PortManager) -> None:
-        while not self.end.is_set():
-            data = self.serial.read(self.serial.in_waiting or 1)
-            if data:
-                try:
-                    self.connection.sendall(b"".join(manager.escape(data)))
-                except OSError:
-                    return
-
-    def close(self) -> None:
-        self.end.set()
-        for thread in self.threads:
-            thread.join()
-        self.connection.close()
-        self.listener.close()
-        self.serial.close()
-
-
 def test_a_remote_serial_port_works_and_its_end_is_a_lost_link(device: PtyDevice) -> None:
-    server = Rfc2217Server(device.port)
+    server = Rfc2217Box(device.port)
     try:
         with line_to(server.url) as line:
             line.wait_open(PATIENCE_S)

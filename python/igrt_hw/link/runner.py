@@ -377,6 +377,7 @@ class Line:
                 epoch=session.epoch if session is not None else 0,
                 permission_fresh=session is not None and session.permission_fresh(now_us),
                 low_latency=transport.low_latency if transport is not None else "",
+                line_break=transport.line_break if transport is not None else "",
                 telemetry_age_ms=(now_us - sample.received_us) / 1000 if sample else None,
                 telemetry_rate_hz=self._bulletin.rate_hz(now_us),
                 round_trip_us=session.round_trip_us if session is not None else None,

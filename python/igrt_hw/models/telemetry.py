@@ -344,6 +344,7 @@ class LinkHealth(Frozen):
     epoch: Count
     permission_fresh: bool
     low_latency: str
+    line_break: str = ""
     telemetry_age_ms: float | None
     telemetry_rate_hz: float
     round_trip_us: float | None
