@@ -23,6 +23,7 @@ from igrt_hw.commands import (
     doctor,
     link,
     operate,
+    register,
     safety,
     serve,
     terminal,
@@ -61,7 +62,7 @@ def _everywhere(
 
 
 ROOMS = (
-    demo, serve, terminal, operate, audit, account, clearance, link, safety, doctor, bench
+    demo, serve, terminal, operate, audit, account, clearance, register, link, safety, doctor, bench
 )  # fmt: skip
 for room in ROOMS:
     room.add_to(app)

@@ -1,4 +1,4 @@
-"""Ensembles of registrations on the X-ray pairs of `xray_cases`: JSON lines, appended, so that a stopped run goes on."""
+"""Ensembles of registrations on the pairs of `xray_cases`: JSON lines, appended, so that a stopped run goes on."""
 
 import json
 import time

@@ -1,5 +1,6 @@
 """Pictures for the eye: X-ray and DRR blended, in a checkerboard, or subtracted, as uint8 arrays."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -99,6 +100,24 @@ def picture(
     if kind == "blend":
         return blend(image, model)
     return checkerboard(image, model) if kind == "checkerboard" else difference(image, model)
+
+
+def sheet(pairs: Sequence[tuple[Image, Image]]) -> NDArray[np.uint8]:
+    """One picture of all views (rows, cols, 3): X-ray, blend, checkerboard and difference side by side, a view a row.
+
+    Raises:
+        ValueError: no view, or an X-ray and a DRR of different shapes.
+    """
+    if not pairs:
+        raise ValueError("there is no view to show")
+    rows = []
+    for image, model in pairs:
+        greys = (grey(image), checkerboard(image, model), difference(image, model))
+        xray, board, rest = (np.repeat(g[..., None], 3, axis=2) for g in greys)
+        rows.append(np.concatenate([xray, blend(image, model), board, rest], axis=1))
+    width = max(row.shape[1] for row in rows)
+    padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
+    return np.concatenate(padded, axis=0)
 
 
 def _same(image: Image, model: Image) -> None:

@@ -96,6 +96,39 @@ def load_plan(folder: Path) -> LoadedPlan:
     return LoadedPlan(parsed, ct, _body_contours(structures, ct))
 
 
+def structure_contours(folder: Path, name: str) -> tuple[NDArray[np.float64], ...]:
+    """The closed contours (n, 3), DICOM mm, of a structure of the folder's one structure set, by its name.
+
+    Raises InputRefused when the structure is not there (the message lists those that are) or has no closed contours.
+    """
+    found = [
+        (path, dataset)
+        for path in sorted(folder.rglob("*.dcm"))
+        if (dataset := read_dicom(path)).get("SOPClassUID") == RT_STRUCTURE_SET_STORAGE
+    ]
+    _, structures = _the_only(
+        {RT_STRUCTURE_SET_STORAGE: found}, RT_STRUCTURE_SET_STORAGE, "RT Structure Set", folder
+    )
+    names = {
+        str(item.ROINumber): str(item.ROIName)
+        for item in structures.get("StructureSetROISequence", [])
+    }
+    if name not in names.values():
+        raise InputRefused(
+            f"the structure set has no structure {name!r}; it has {', '.join(sorted(names.values()))}"
+        )
+    contours = tuple(
+        np.asarray(contour.ContourData, dtype=np.float64).reshape(-1, 3)
+        for roi in structures.get("ROIContourSequence", [])
+        if names.get(str(roi.ReferencedROINumber)) == name
+        for contour in roi.get("ContourSequence", [])
+        if str(contour.ContourGeometricType) == "CLOSED_PLANAR"
+    )
+    if not contours:
+        raise InputRefused(f"structure {name!r} has no closed contours")
+    return contours
+
+
 def _the_only(
     by_class: dict[str, list[tuple[Path, FileDataset]]], sop_class: str, what: str, folder: Path
 ) -> tuple[Path, FileDataset]:

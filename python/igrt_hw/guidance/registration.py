@@ -8,7 +8,7 @@ correction: it says why instead.
 
 import time
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -21,6 +21,7 @@ from igrt_hw._core import (
     PanelGeometry,
     Pose,
     RegistrationCancelled,
+    RegistrationOutcome,
     register_views,
 )
 from igrt_hw.geometry import Correction, Frame
@@ -49,6 +50,11 @@ __all__ = [
 
 LEVEL_OFFSETS_MM = (-50.0, -25.0, 25.0, 50.0)
 """Starts besides the nominal pose, along the head direction: about one and two vertebrae of a chest either way."""
+
+# A bone or soft-tissue DRR shows a part of what the X-ray shows; the whole CT has been believed before.
+EMPHASIS_SIMILARITY_MIN = 0.25
+EMPHASIS_APART_MM = 6.0
+EMPHASIS_APART_DEG = 3.0
 
 
 class Freedom(StrEnum):
@@ -119,10 +125,14 @@ class View:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatientModel:
-    """The CT made ready for projection: attenuation of what lies within the body contour."""
+    """The CT made ready for projection: attenuation of what lies within the body contour.
+
+    With an emphasis, `volume` holds what is emphasised and `whole` everything: the whole decides whether to believe.
+    """
 
     volume: AttenuationVolume
     frame_of_reference_uid: str
+    whole: AttenuationVolume | None = None
 
 
 class Reason(Frozen):
@@ -219,12 +229,14 @@ def prepare(
     """
     if curve is not None and emphasis is not Emphasis.NONE:
         raise ValueError(f"an emphasis on {emphasis} is a curve of its own; give one of the two")
-    if emphasis is not Emphasis.NONE:
-        curve = emphasis_curve(emphasis)
     body = None if body_contours_dicom_mm is None else body_mask(ct, body_contours_dicom_mm)
     hu = np.ascontiguousarray(ct.hu, dtype=np.float32)
-    volume = AttenuationVolume(hu, ct.iec_patient_from_index(), curve=curve, body=body)
-    return PatientModel(volume, ct.frame_of_reference_uid)
+    affine = ct.iec_patient_from_index()
+    whole = AttenuationVolume(hu, affine, curve=curve, body=body)
+    if emphasis is Emphasis.NONE:
+        return PatientModel(whole, ct.frame_of_reference_uid)
+    shown = AttenuationVolume(hu, affine, curve=emphasis_curve(emphasis), body=body)
+    return PatientModel(shown, ct.frame_of_reference_uid, whole)
 
 
 def register(
@@ -266,26 +278,91 @@ def register(
     """
     begin = time.perf_counter()
     at_imaging = _matrix(nominal)
-    outcome = register_views(
-        patient.volume,
-        [
-            (
-                view.geometry,
-                np.ascontiguousarray(view.image, dtype=np.float32),
-                None if view.region is None else np.ascontiguousarray(view.region, dtype=np.bool_),
-            )
-            for view in views
-        ],
-        at_imaging,
-        at_imaging if planned is None else _matrix(planned),
-        free=_FREE[freedom],
-        limits=astuple(limits or Limits()),
-        level_offsets_mm=[float(offset) for offset in level_offsets_mm],
-        target_mm=target_mm,
-        scatter=scatter,
-        prior_sigma=astuple(prior or SetupPrior()),
-        cancel=cancel,
+    wanted = at_imaging if planned is None else _matrix(planned)
+    asked = _Request(
+        tuple(views),
+        freedom,
+        limits or Limits(),
+        tuple(float(offset) for offset in level_offsets_mm),
+        target_mm,
+        scatter,
+        prior or SetupPrior(),
+        cancel,
     )
+    if patient.whole is None:
+        return asked.run(patient.volume, at_imaging, wanted, begin)
+    if prior is not None:
+        raise ValueError("a prior goes with the whole CT, not with an emphasis on a part of it")
+    whole = asked.run(patient.whole, at_imaging, wanted, begin)
+    if whole.fixed_from_patient is None:
+        return whole
+    # The whole CT was believed; what is emphasised may move the answer a little, and looks less like the image.
+    apart = replace(
+        asked.limits,
+        similarity_min=EMPHASIS_SIMILARITY_MIN,
+        foreign_max=1.0,
+        displacement_max_mm=EMPHASIS_APART_MM,
+        displacement_max_deg=EMPHASIS_APART_DEG,
+    )
+    part = replace(asked, limits=apart, level_offsets_mm=())
+    shown = part.run(patient.volume, np.array(whole.fixed_from_patient), wanted, begin)
+    return shown.model_copy(
+        update={
+            "displacement_mm": whole.displacement_mm,
+            "displacement_deg": whole.displacement_deg,
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    """What a registration is asked for, whatever the volume and the start."""
+
+    views: tuple[View, ...]
+    freedom: Freedom
+    limits: Limits
+    level_offsets_mm: tuple[float, ...]
+    target_mm: tuple[float, float, float]
+    scatter: bool
+    prior: SetupPrior
+    cancel: CancelFlag | None
+
+    def run(
+        self,
+        volume: AttenuationVolume,
+        nominal: NDArray[np.float64],
+        planned: NDArray[np.float64],
+        begin: float,
+    ) -> RegistrationResult:
+        """Through the core, and back as a model. `begin` is when the request came, s."""
+        outcome = register_views(
+            volume,
+            [
+                (
+                    view.geometry,
+                    np.ascontiguousarray(view.image, dtype=np.float32),
+                    None
+                    if view.region is None
+                    else np.ascontiguousarray(view.region, dtype=np.bool_),
+                )
+                for view in self.views
+            ],
+            nominal,
+            planned,
+            free=_FREE[self.freedom],
+            limits=astuple(self.limits),
+            level_offsets_mm=list(self.level_offsets_mm),
+            target_mm=self.target_mm,
+            scatter=self.scatter,
+            prior_sigma=astuple(self.prior),
+            cancel=self.cancel,
+        )
+        return _result(outcome, self.freedom, (time.perf_counter() - begin) * 1e3)
+
+
+def _result(
+    outcome: RegistrationOutcome, freedom: Freedom, duration_ms: float
+) -> RegistrationResult:
     believed = outcome.verdict != "refused"
     rival = outcome.rival
     return RegistrationResult(
@@ -309,7 +386,7 @@ def register(
         iterations=outcome.iterations,
         converged=outcome.converged,
         freedom=freedom,
-        duration_ms=(time.perf_counter() - begin) * 1e3,
+        duration_ms=duration_ms,
     )
 
 
