@@ -19,7 +19,7 @@ from rfc2217_box import Rfc2217Box
 from sim_room import PATIENCE_S, SimRoom, eventually
 
 from igrt_hw.link import messages as m
-from igrt_hw.link.errors import LinkLost, LossCause
+from igrt_hw.link.errors import LinkError, LinkLost, LossCause
 from igrt_hw.link.events import EpochMoved, Lost, Opened
 from igrt_hw.link.frame import DeviceKind
 from igrt_hw.link.runner import Line, LineSettings, monotonic_us
@@ -153,9 +153,11 @@ def test_a_remote_port_that_takes_no_octets_is_a_lost_link(
         device.deaf.set()
         box.stuck.set()
         given = [line.submit(m.Echo(bytes(4000))) for _ in range(200)]
-        given.append(line.stop())
-        for future in given:
-            with pytest.raises(LinkLost):
+        stop = line.stop()
+        with pytest.raises(LinkLost):
+            stop.result(PATIENCE_S)
+        for future in given:  # waiting when STOP was given, or lost with the line
+            with pytest.raises(LinkError):
                 future.result(PATIENCE_S)
         box.stuck.clear()
 
