@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from igrt_hw._core import ImagingInputError
+from igrt_hw._core import ImagingInputError, PanelGeometry
 from igrt_hw.geometry import wrap_deg
 from igrt_hw.guidance.imager_geometry import POSE_NUMBERS, FlexMap, ImagerPose, PanelFormat
 from igrt_hw.guidance.markers import Blob, find_markers
@@ -326,6 +326,12 @@ def _predicted(
             f"at {source_angle_deg:.1f} deg the fit left what can be an imager: {error}"
         ) from error
     return geometry.pixels_of(points)
+
+
+def pose_derivatives(geometry: PanelGeometry, points_mm: Floats) -> Floats:
+    """How the pixels of fixed-frame points (n, 3) follow the nine numbers of a geometry's pose: (n, 2, 9)."""
+    pose = ImagerPose.of(geometry)
+    return _derivatives(pose.numbers(), pose.source_angle_deg, PanelFormat.of(geometry), points_mm)
 
 
 def _derivatives(
