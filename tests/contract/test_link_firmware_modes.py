@@ -139,3 +139,26 @@ def test_a_new_session_without_any_lease_latches_half_a_second_later_if_it_still
     bench.run(1_200)
     assert bench.room.truth()["couch_faults"] != 0
     assert bench.room.truth()["couch_state"] == CouchState.LATCHED
+
+
+@pytest.mark.parametrize(("octets_in_1_ms", "period_ms"), [(11, 50), (92, 10), (92, 6), (300, 2)])
+def test_telemetry_fits_the_wire_of_115200_921600_and_3_million_baud(
+    octets_in_1_ms: int, period_ms: int
+) -> None:
+    """The simulator's line passes no more octets than the wire would: all arrives, in time, and
+    answers and leases find their way between."""
+    bench = FirmwareBench(settings=SessionSettings(DeviceKind.COUCH, period_ms))
+    bench.open()
+    bench.room.inject("line.couch", "split", value=octets_in_1_ms)
+    bench.run(200)
+    before, late = bench.tally.telemetry_received, bench.tally.telemetry_late
+    for _ in range(20):
+        bench.permit(300)
+        assert isinstance(bench.ask(m.LimitsRead()), m.LimitsReply)
+        bench.run(100)
+    got = bench.tally.telemetry_received - before
+    assert got >= 2_000 / period_ms
+    assert bench.tally.telemetry_missed == 0
+    assert bench.tally.telemetry_late == late
+    assert bench.tally.retransmissions == 0
+    assert bench.tally.leases_acknowledged >= 38

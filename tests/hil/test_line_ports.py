@@ -9,6 +9,7 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -324,3 +325,45 @@ def test_no_kind_of_port_leaves_a_descriptor_or_a_thread_behind(device: PtyDevic
     with line_to(device.port) as line:
         line.wait_open(PATIENCE_S)
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+# ---- telemetry that fits the wire ----------------------------------------------------------
+
+
+def test_telemetry_that_does_not_fit_the_baud_rate_is_refused_with_the_period_that_does(
+    device: PtyDevice,
+) -> None:
+    port = PortSettings(device.port, 115_200, wire_time=True)
+    settings = LineSettings(port, SessionSettings(DeviceKind.COUCH, telemetry_period_ms=10))
+    with Line(settings) as line:
+        assert eventually(lambda: "ask for 47 ms or more" in line.health().cause)
+        assert device.device.session == 0, "no session is opened for it"
+    with Line(replace(settings, port=replace(port, baud=921_600))) as line:
+        line.wait_open(PATIENCE_S)
+
+
+@pytest.mark.slow
+def test_half_duplex_end_to_end_at_115200_baud(tmp_path: Path) -> None:
+    """Driver, pty and simulator, its line slowed to the octets that the wire would pass."""
+    room = SimRoom(tmp_path)
+    try:
+        room.ask("fault.inject", target="line.couch", kind="split", value=11)  # octets in 1 ms
+        settings = SessionSettings(DeviceKind.COUCH, telemetry_period_ms=100, half_duplex=True)
+        port = PortSettings(room.port("couch"), 115_200, wire_time=True)
+        with Line(LineSettings(port, settings)) as line:
+            line.wait_open(PATIENCE_S)
+            begin = line.health().counters
+            for number in range(20):
+                line.refresh_permission(monotonic_us() + 400_000)
+                assert line.call(m.Echo(bytes([number])), PATIENCE_S) == m.EchoReply(
+                    bytes([number])
+                )
+                time.sleep(0.05)
+            counters = line.health().counters
+            assert counters.telemetry_received - begin.telemetry_received >= 5
+            assert counters.leases_acknowledged > begin.leases_acknowledged
+            assert counters.crc_errors == counters.other_drops == 0
+            assert line.health().connected
+            assert isinstance(line.stop().result(PATIENCE_S), m.StopAck)
+    finally:
+        room.close()

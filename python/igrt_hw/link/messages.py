@@ -55,6 +55,11 @@ class _Codec:
         self._get: Callable[[Any], Any] = attrgetter(*names) if names else lambda _: ()
         self._one = len(names) == 1
 
+    @property
+    def head_len(self) -> int:
+        """Octets of the fields of fixed size."""
+        return self._head.size
+
     def pack(self, message: Message) -> bytes:
         values = self._get(message)
         if self._one:
@@ -477,7 +482,7 @@ class BeamGateReply(Message):
 @_message("TELEMETRY_RATE")
 @dataclass(frozen=True, slots=True)
 class TelemetryRate(Message):
-    """Telemetry period in milliseconds, 10 to 1000; 0: only on STATUS_READ."""
+    """Telemetry period in milliseconds, 2 to 1000; 0: only on STATUS_READ."""
 
     period_ms: int
 

@@ -26,6 +26,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Final, Literal, cast
 
+from igrt_hw.link import budget
 from igrt_hw.link import messages as m
 from igrt_hw.link.answers import Batch, Reply, running_future, settle
 from igrt_hw.link.bulletin import Bulletin, LineEvent, News
@@ -394,6 +395,7 @@ class Line:
         while not self._closing.is_set():
             try:
                 transport = self._transport_of(self.settings.port)
+                self._check_budget(transport)
             except LinkLost as error:
                 self._note_lost(error)
             else:
@@ -402,6 +404,18 @@ class Line:
             self._closing.wait(backoff_s)
             backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
         self._fail_stops(LinkLost(LossCause.CLOSED, ""))
+
+    def _check_budget(self, transport: Transport) -> None:
+        session = self.settings.session
+        problem = budget.objection(
+            session.device,
+            session.telemetry_period_ms,
+            transport.baud,
+            half_duplex=session.half_duplex,
+        )
+        if problem:
+            transport.close()
+            raise LinkLost(LossCause.CANNOT_OPEN, problem)
 
     def _note_lost(self, error: LinkLost) -> None:
         with self._lock:

@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Final
 
 from igrt_hw.link import messages as m
+from igrt_hw.link.budget import PERIOD_MS_MAX, PERIOD_MS_MIN
 from igrt_hw.link.clock import DeviceClock, Exchange, widen
 from igrt_hw.link.dictionary import HASH
 from igrt_hw.link.errors import (
@@ -131,12 +132,21 @@ class SessionSettings:
 
     baud: for the time that octets need on the wire; None where octets take none (ptys, sockets).
     half_duplex: the host polls with STATUS_READ every `telemetry_period_ms`, one exchange at a time.
+    Raises `ValueError` for a period outside 2 to 1000 ms; whether it fits the baud rate is judged
+    when the port is open (`igrt_hw.link.budget`).
     """
 
     device: DeviceKind
     telemetry_period_ms: int = 50
     half_duplex: bool = False
     baud: int | None = None
+
+    def __post_init__(self) -> None:
+        if not PERIOD_MS_MIN <= self.telemetry_period_ms <= PERIOD_MS_MAX:
+            raise ValueError(
+                f"a telemetry period of {self.telemetry_period_ms} ms;"
+                f" it must be {PERIOD_MS_MIN} to {PERIOD_MS_MAX} ms"
+            )
 
 
 class Session:
