@@ -188,6 +188,21 @@ def test_what_is_no_ct_of_a_patient_is_refused_with_its_reason() -> None:
         body_of_ct(good, (0.002, 0.002, 0.003), ORIGIN, patient_position="HFS")
 
 
+def test_a_background_cleaned_to_one_value_is_not_taken_for_the_edge_of_the_field() -> None:
+    patient = _patient()
+    clean = np.where(patient, np.float32(20.0), np.float32(-1000.0))
+    body = body_of_ct(clean, SPACING, ORIGIN, patient_position="HFS")
+    assert _holds(body, patient)
+
+
+def test_a_patient_at_the_edge_of_the_scanners_circle_is_refused() -> None:
+    scan = _scan(_patient(), None)
+    outside = (X[None] / 245.0) ** 2 + ((Y[:, None] - 1.0) / 245.0) ** 2 > 1.0
+    scan[:, outside] = -2000.0
+    with pytest.raises(SurfaceError, match="field of view"):
+        body_of_ct(scan, SPACING, ORIGIN, patient_position="HFS")
+
+
 def test_beyond_the_field_of_view_the_patient_goes_on_as_far_as_stated() -> None:
     wide = _patient()
     wide[20:25, 100:120, :] = True

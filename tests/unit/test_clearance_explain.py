@@ -128,6 +128,13 @@ def test_a_target_that_is_too_near_is_said_and_other_targets_are_named_as_such(r
     assert found.freeing[0].scope == "path"
 
 
+def test_contact_is_not_clear_even_where_no_clearance_is_asked_for(room: Room) -> None:
+    found = explain_path(room, PLANNED, KICKED, -60.0, room.retracted(), keep_mm=0.0)
+    assert not found.clear
+    assert all(one.min_mm > 0.0 for one in found.freeing)
+    assert not explain_position(room, KICKED, -60.0, room.retracted(), keep_mm=0.0).clear
+
+
 def test_what_is_clear_needs_no_remedy(room: Room) -> None:
     found = explain_position(room, PLANNED, 0.0, room.retracted(), keep_mm=20.0)
     assert isinstance(found, Explanation)

@@ -100,7 +100,8 @@ def judge_arcs(
         ]
         worst = min(swept, key=lambda one: one.min_mm)
         place = worst.contact or worst.nearest
-        verdicts.append(ArcVerdict(arc, worst.min_mm, worst.min_mm >= margin_mm, place))
+        keeps = worst.contact is None and worst.min_mm >= margin_mm
+        verdicts.append(ArcVerdict(arc, worst.min_mm, keeps, place))
     return tuple(verdicts)
 
 

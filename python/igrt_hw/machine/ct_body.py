@@ -420,12 +420,11 @@ def _field_of_view(
     volume: NDArray[np.float32], body: Mask, edges: Floats, grid: _Grid, rule: CtBodyRule
 ) -> Floats:
     """Where the patient runs out of the field of view: refused, or carried on sideways as the rule says."""
-    # Outside its circle a scanner writes one value; the picture's own border ends the field too.
-    empty = (volume == volume.min()).all(axis=0)
-    field = np.pad(~empty, 1)
-    inner = np.ones_like(empty)
-    for shift in ((0, 1), (2, 1), (1, 0), (1, 2)):
-        inner &= field[shift[0] : shift[0] + empty.shape[0], shift[1] : shift[1] + empty.shape[1]]
+    measured = _field(volume)
+    field = np.pad(measured, 1)
+    inner = np.ones_like(measured)
+    for down, right in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        inner &= field[down : down + inner.shape[0], right : right + inner.shape[1]]
     cut = body & ~inner[None]
     slices = np.flatnonzero(cut.any(axis=(1, 2)))
     if slices.size == 0:
@@ -443,6 +442,20 @@ def _field_of_view(
         at = np.take_along_axis(~np.broadcast_to(inner, body.shape), columns[..., None], axis=2)
         edges[side] += np.where(at[..., 0] & ~np.isnan(edges[side]), sign * more, 0.0)
     return edges
+
+
+def _field(volume: NDArray[np.float32]) -> Mask:
+    """Where the scanner measured: outside its circle it writes one value. The picture's own border ends the field too.
+
+    A background that was cleaned to one value is no such circle; then the whole picture counts as the field.
+    """
+    seen: Mask = np.asarray((volume != volume.min()).any(axis=0))
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    middle = (rows[0] + rows[-1]) / 2.0, (columns[0] + columns[-1]) / 2.0
+    radius = max(np.ptp(rows), np.ptp(columns)) / 2.0 + 0.5
+    i, j = np.indices(seen.shape)
+    disc = (i - middle[0]) ** 2 + (j - middle[1]) ** 2 <= (0.97 * radius) ** 2
+    return seen if bool(seen[disc].mean() > 0.97) else np.ones_like(seen)
 
 
 def _widened(edges: Floats, grid: _Grid, rule: CtBodyRule) -> Floats:

@@ -25,7 +25,7 @@ from igrt_hw.machine.planner import (
     move_words,
     propose_detour,
 )
-from igrt_hw.machine.room import MapAxis, PairClearance, PanelState, PathPlace, Room
+from igrt_hw.machine.room import MapAxis, PairClearance, PanelState, PathPlace, Room, RoomError
 
 Axes = tuple[float, ...]
 
@@ -147,7 +147,7 @@ def explain_position(
     here = tuple(map(float, axes))
     found = room.clearance(here, gantry_deg, panel_state)
     place = PathPlace(0.0, here, gantry_deg, found.nearest)
-    clear = found.min_mm >= keep_mm
+    clear = _keeps(found.min_mm, keep_mm)
     freeing: tuple[Freeing, ...] = ()
     if not clear:
         ask = _Question(room, here, here, gantry_deg, panel_state, keep_mm, "position")
@@ -177,15 +177,15 @@ def explain_path(
     start, target = tuple(map(float, start_axes)), tuple(map(float, target_axes))
     swept = room.sweep(start, target, gantry_deg, panel_state, stations=1)
     place = swept.contact or swept.nearest
-    if swept.min_mm >= keep_mm:
+    if _keeps(swept.min_mm, keep_mm):
         return Explanation(True, keep_mm, swept.min_mm, place, (), (), None, swept.model_hash)
     there = room.clearance(place.axes, gantry_deg, panel_state)
     ask = _Question(room, start, target, gantry_deg, panel_state, keep_mm, "path")
     remedies = list(_by_machine(ask))
-    if room.clearance(start, gantry_deg, panel_state).min_mm < keep_mm:
+    if not _keeps(room.clearance(start, gantry_deg, panel_state).min_mm, keep_mm):
         at_start = _Question(room, start, start, gantry_deg, panel_state, keep_mm, "start")
         remedies += _by_couch(at_start, start)
-    if room.clearance(target, gantry_deg, panel_state).min_mm < keep_mm:
+    if not _keeps(room.clearance(target, gantry_deg, panel_state).min_mm, keep_mm):
         at_target = _Question(room, target, target, gantry_deg, panel_state, keep_mm, "target")
         remedies += _by_couch(at_target, start)
     detour = None
@@ -213,6 +213,11 @@ class _Question:
     panel_state: PanelState
     keep_mm: float
     scope: Literal["path", "position", "start", "target"]
+
+
+def _keeps(min_mm: float, keep_mm: float) -> bool:
+    """Contact is never clear, not even where no clearance is asked for."""
+    return min_mm > 0.0 and min_mm >= keep_mm
 
 
 def _ranked(remedies: Sequence[Freeing]) -> tuple[Freeing, ...]:
@@ -269,7 +274,7 @@ def _all_arms(ask: _Question) -> Iterator[Freeing]:
         return
     room, retracted = ask.room, ask.room.retracted()
     min_mm = room.sweep(ask.start, ask.target, ask.gantry_deg, retracted, stations=1).min_mm
-    if min_mm >= ask.keep_mm:
+    if _keeps(min_mm, ask.keep_mm):
         way = room.sweep(
             ask.start, ask.start, ask.gantry_deg, ask.panel_state, panel_target=retracted, stations=1
         )  # fmt: skip
@@ -282,9 +287,14 @@ def _all_arms(ask: _Question) -> Iterator[Freeing]:
 def _least(ask: _Question, axis: MapAxis, now: float) -> tuple[float, float] | None:
     """The value nearest to `now` at which the whole move keeps the clearance, and that clearance, certified."""
     rows = 1 if ask.start == ask.target else PATH_CELLS
-    drives = ask.room.path_drives(
-        ask.start, ask.target, ask.gantry_deg, ask.panel_state, column=axis
-    )
+    try:
+        drives = ask.room.path_drives(
+            ask.start, ask.target, ask.gantry_deg, ask.panel_state, column=axis
+        )
+    except (
+        RoomError
+    ):  # An arm that rides on the couch moves with both axes; it is not among the remedies.
+        return None
     states = ask.room.core.certified_map(
         drives, rows=rows, columns=axis.cells, margin_mm=ask.keep_mm
     )
@@ -299,7 +309,7 @@ def _least(ask: _Question, axis: MapAxis, now: float) -> tuple[float, float] | N
         min_mm = ask.room.sweep(
             ask.start, ask.target, gantry, arms, stations=1, tolerance_mm=0.05
         ).min_mm
-        if min_mm >= ask.keep_mm:
+        if _keeps(min_mm, ask.keep_mm):
             return at, min_mm
     return None
 
@@ -316,7 +326,7 @@ def _by_couch(ask: _Question, stands: Axes) -> Iterator[Freeing]:
         lower, _ = ask.room.core.map(drives, rows=LINE_CELLS, columns=1)
         spacing = (high - low) / LINE_CELLS
         places = low + spacing * (np.arange(LINE_CELLS) + 0.5)
-        good = places[lower[:, 0] >= ask.keep_mm]
+        good = places[(lower[:, 0] >= ask.keep_mm) & (lower[:, 0] > 0.0)]
         good = good[np.argsort(np.abs(good - now), kind="stable")]
         found = _nearest_allowed(ask, number, good[:: max(1, len(good) // 50)].tolist())
         if found is None:
@@ -354,7 +364,7 @@ def _refined(ask: _Question, number: int, now: float, good: float, unit: str) ->
     while abs(good - bad) > _FINE[unit] and not math.isclose(good, bad):
         middle = 0.5 * (good + bad)
         at = _with(ask.start, number, middle)
-        if ask.room.clearance(at, ask.gantry_deg, ask.panel_state).min_mm >= ask.keep_mm:
+        if _keeps(ask.room.clearance(at, ask.gantry_deg, ask.panel_state).min_mm, ask.keep_mm):
             good = middle
         else:
             bad = middle

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -171,7 +171,7 @@ def propose_detour(
     blocked = f"the straight move is blocked: {(straight.contact or straight.nearest).text()}"
     for what, axes in (("start", start), ("target", target)):
         here = room.clearance(axes, gantry_deg, panel_state).nearest
-        if here.lower_mm < rule.keep_mm:
+        if here.contact or here.lower_mm < rule.keep_mm:
             ending = (
                 f"no detour can keep {rule.keep_mm:g} mm, since the {what} does not: {here.text()}"
             )
@@ -209,6 +209,16 @@ class _Search:
         known = self._known.get((start, target))
         if known is not None:
             return known
+        back = self._known.get((target, start))
+        if back is not None and back.contact is None:
+            # The same positions in the other order: the same certificate, and no second chance to differ from it.
+            near = replace(back.nearest, path_fraction=1.0 - back.nearest.path_fraction)
+            return replace(
+                back,
+                nearest=near,
+                profile_mm=back.profile_mm[::-1],
+                profile_pairs=back.profile_pairs[::-1],
+            )
         if self.sweeps >= self.rule.sweeps_max:
             raise _SpentError
         self.sweeps += 1
@@ -230,7 +240,8 @@ class _Search:
             raise _SpentError
         if not (self.allowed(start) and self.allowed(target)):
             return False
-        if self.sweep(start, target).min_mm < self.rule.keep_mm:
+        swept = self.sweep(start, target)
+        if swept.contact is not None or swept.min_mm < self.rule.keep_mm:
             return False
         return legs_stay_within(self.couch, start, target)
 
