@@ -7,6 +7,9 @@ them, so there only the frame is compared.
 from __future__ import annotations
 
 import json
+import os
+import struct
+from collections import Counter
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -99,7 +102,7 @@ def test_both_accept_and_drop_sealed_frames_alike(
     """CRC right, everything else by chance: known types with bodies near their size, and flags."""
     if data.draw(st.booleans()):
         kind = data.draw(st.sampled_from(TYPES[direction]))
-        spec = BY_TYPE[kind].CODEC._head.size
+        spec = BY_TYPE[kind].CODEC.head_len
         size = max(0, spec + data.draw(st.sampled_from([0, 0, 0, -1, 1, 24, 48])))
         body = (body + bytes(size))[:size]
         values = (kind, *values[1:])
@@ -130,7 +133,7 @@ def test_both_agree_on_every_damage_of_ten_thousand_frames() -> None:
         direction = random.choice([HOST, DEVICE])
         kind = random.choice(TYPES[direction])
         cls = BY_TYPE[kind]
-        size = cls.CODEC._head.size + (random.randrange(40) if cls.SPEC.tail else 0)
+        size = cls.CODEC.head_len + (random.randrange(40) if cls.SPEC.tail else 0)
         values = (kind, random.getrandbits(32), 1, 2, 3, random.randrange(4), 1, 4, 5)
         body = bytes(random.choice((0, 1, 255, random.randrange(256))) for _ in range(size))
         if cls.SPEC.repeat is not None:
@@ -166,3 +169,103 @@ def test_block_borders_and_the_longest_body_agree(size: int, fill: int) -> None:
 def test_both_drop_what_is_too_long(size: int) -> None:
     assert not agree(HOST, b"\x01" * size)
     assert not agree(HOST, (b"\xff" + b"\x55" * 254) * (size // 255 + 1))
+
+
+FUZZ_FRAMES = int(os.environ.get("CLP1_FUZZ_FRAMES", "20000"))  # a campaign takes millions
+WRONGS = ("nothing", "nothing", "echo", "dictionary", "hash", "length", "version", "flags", "type")
+WRONGS += ("cut", "longer", "init")
+HEADER = struct.Struct("<BBHIHHHBBII")
+
+
+def sealed(random: Random) -> tuple[Direction, bytes, str]:
+    """A frame under a CRC of its own: one thing about it, or nothing, is not as it should be.
+
+    Gives the direction in which it is offered, its wire and what was done to it.
+    """
+    direction = random.choice([HOST, DEVICE])
+    kind = random.choice(TYPES[direction])
+    codec = BY_TYPE[kind].CODEC
+    size = codec.head_len + (random.randrange(40) if codec.spec.tail else 0)
+    body = bytes(random.choice((0, 1, 255, random.randrange(256))) for _ in range(size))
+    if codec.spec.repeat is not None:
+        body = bytes(size)
+    base = kind < 0x20 or kind in (0x81, 0x82)
+    version, body_len, flags, prefix_dictionary = 1, len(body), random.randrange(4), not base
+    letter, offered = direction.value, direction
+    what = random.choice(WRONGS)
+    dictionary = HASH if prefix_dictionary else bytes(8)
+    init = 0
+    if what == "echo":  # sealed for one direction, heard in the other
+        offered = DEVICE if direction is HOST else HOST
+    elif what == "dictionary":  # a session message sealed as a base message, and the other way
+        dictionary = bytes(8) if prefix_dictionary else HASH
+    elif what == "hash":  # another dictionary by one bit
+        at = random.randrange(64)
+        dictionary = (int.from_bytes(dictionary, "little") ^ 1 << at).to_bytes(8, "little")
+    elif what == "length":
+        wrong = [0, body_len + 1, body_len - 1, body_len ^ 0x100, 0xFFFF]
+        body_len = random.choice([size & 0xFFFF for size in wrong if size != len(body)])
+    elif what == "version":
+        version = random.choice([0, 2, 255])
+    elif what == "flags":
+        flags |= 1 << random.randrange(2, 8)
+    elif what == "type":
+        kind = random.randrange(256)
+    elif what == "cut":
+        body = body[: random.randrange(len(body) + 1)]
+        body_len = len(body)
+    elif what == "longer":
+        body += random.randbytes(random.randrange(1, 50))
+        body_len = len(body)
+    elif what == "init":  # a CRC without the prefix
+        init = 1
+    numbers = [random.choice((0, 1, random.getrandbits(16))) for _ in range(3)]
+    content = (
+        HEADER.pack(
+            version, kind, body_len, random.getrandbits(32), *numbers, flags,
+            random.randrange(5), random.getrandbits(32), random.getrandbits(32),
+        )
+        + body
+    )  # fmt: skip
+    prefix = b"" if init else letter.encode() + dictionary
+    crc = crc32.iscsi(prefix + content)
+    return offered, bytes(cobs.encode(content + crc.to_bytes(4, "little"))), what
+
+
+def damaged(random: Random, wire: bytes) -> bytes:
+    """A wire with up to three things done to it, code octets and delimiters among them."""
+    octets = bytearray(wire)
+    for _ in range(random.choice((0, 0, 0, 1, 1, 2, 3))):
+        at = random.randrange(len(octets)) if octets else 0
+        act = random.randrange(6)
+        if not octets:
+            break
+        if act == 0:
+            octets[at] ^= 1 << random.randrange(8)
+        elif act == 1:
+            del octets[at]
+        elif act == 2:
+            octets.insert(at, random.randrange(256))
+        elif act == 3:
+            octets[at] = random.choice((0, 1, 2, 0xFE, 0xFF))
+        elif act == 4:
+            octets[at:at] = octets[: random.randrange(1, 9)]
+        else:
+            octets += random.choice((b"\x01", b"\x01\x01", b"\x02\x00", b"\xff"))
+    return bytes(octets)
+
+
+def test_both_agree_on_frames_that_are_wrong_in_one_thing_under_a_right_crc() -> None:
+    """Differential fuzzing past the CRC: direction, dictionary, length, version, flags, type, size."""
+    random = Random(int(os.environ.get("CLP1_FUZZ_SEED", "4")))
+    heard: Counter[str] = Counter()
+    tried: Counter[str] = Counter()
+    for _ in range(FUZZ_FRAMES):
+        direction, wire, what = sealed(random)
+        runs = [run for run in damaged(random, wire).split(b"\0") if run]
+        tried[what] += 1
+        heard[what] += sum(agree(direction, run) for run in runs) > 0
+    assert heard["nothing"] > tried["nothing"] / 3
+    for what in ("echo", "dictionary", "hash", "length", "version", "flags", "init"):
+        assert tried[what] > FUZZ_FRAMES / 30
+        assert heard[what] == 0, what

@@ -367,7 +367,9 @@ class LineAndFirmware(RuleBasedStateMachine):
             self.may_move(now_us)
             if state is not CouchState.LATCHED:  # the brakes stop each axis where it is
                 self.is_on_the_line(truth["axes"])
-        if not self.disturbed:
+        if state is CouchState.LATCHED:  # the drives are cut: the load sinks until the brakes hold
+            self.speed_after_stop = None
+        elif not self.disturbed:
             self.falls_after_stop(now_us, speed)
         self.state_before = state
 
