@@ -4,9 +4,14 @@
 
 Offset is the mean of dark frames of the same day, the flood an exposure of the bare panel at the same
 technique. Dead and unstable pixels are found, filled from their neighbours and named; starved and saturated
-pixels are marked, not repaired. Lag and afterglow are not corrected: a session takes single exposures seconds
-apart, where a CsI panel leaves less than 0.1 %.
+pixels are marked, not repaired. Lag is corrected where frames follow each other quickly
+(`igrt_hw.guidance.panel_lag`); single exposures some seconds apart leave less than 0.1 %.
+
+The gain of a panel follows the beam quality, so that a calibration is one of a kVp, a filter and a binning
+(`CalibrationOf`), of one panel, and of a day: `check_fits` refuses another.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +34,11 @@ GAIN_DEVIATION_MAX = 0.25
 # Noise of a pixel over dark frames, in units of the median pixel's, beyond which it is unstable.
 DARK_NOISE_RATIO_MAX = 6.0
 DARK_LEVEL_SIGMAS = 12.0
+# The gain of a panel follows the beam quality: floods are taken for each tube voltage.
+KVP_TOLERANCE = 0.5
+# Floods that tell an unstable pixel, and its scatter in units of its neighbours'.
+FLOODS_MIN = 8
+UNSTABLE_RATIO_MAX = 2.5
 # Drift of the mean offset between calibration and today beyond which the flood has to be taken again.
 OFFSET_DRIFT_MAX_COUNTS = 1500.0
 # Distance from the range of the neighbours, in noise of the neighbourhood, at which a pixel is a new defect.
@@ -44,12 +54,36 @@ BRIGHTER_SHARE_MAX = 0.02
 Counts = NDArray[np.uint16] | NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class CalibrationOf:
+    """What a calibration holds for: the gain of a pixel changes with each of these. `panel` is empty when it is
+    not told."""
+
+    kvp: float
+    beam_filter: str
+    binning: int
+    panel: str = ""
+
+    def problem_with(self, held: CalibrationOf) -> str:
+        """Why `held` does not serve an image of this technique; empty when it does."""
+        if self.panel and held.panel and self.panel != held.panel:
+            return f"it is of panel {held.panel}, the image of panel {self.panel}"
+        if self.binning != held.binning:
+            return f"it is binned {held.binning} x {held.binning}, the image {self.binning} x {self.binning}"
+        if abs(self.kvp - held.kvp) > KVP_TOLERANCE:
+            return f"it was taken at {held.kvp:g} kVp, the image is of {self.kvp:g} kVp"
+        if self.beam_filter != held.beam_filter:
+            return f"it was taken with filter {held.beam_filter}, the image with {self.beam_filter}"
+        return ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PanelCalibration:
     """Gain and offset of every pixel for one binning and technique, and which pixels cannot be used.
 
     `gain` is (rows, cols) float32, counts per mAs; `offset` the dark level, counts; `dark_noise` its standard
-    deviation, counts; `defects` True for dead, hot and unstable pixels.
+    deviation, counts; `defects` True for dead, hot and unstable pixels. `of` is what it holds for and
+    `taken_us` when its dark frames were taken, where that was told.
     """
 
     gain: NDArray[np.float32]
@@ -57,6 +91,8 @@ class PanelCalibration:
     dark_noise: float
     defects: NDArray[np.bool_]
     mas: float
+    of: CalibrationOf | None = None
+    taken_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +119,8 @@ def calibrate(
     darks: Sequence[Counts],
     *,
     known_defects: NDArray[np.bool_] | None = None,
+    of: CalibrationOf | None = None,
+    taken_us: int | None = None,
 ) -> PanelCalibration:
     """A calibration from a stored flood and its offset, and dark frames of today, all (rows, cols) in counts.
 
@@ -130,7 +168,61 @@ def calibrate(
             "is something in the beam of the flood?"
         )
     gain = np.where(defects, 1.0, signal / np.float32(flood_mas)).astype(np.float32)
-    return PanelCalibration(gain, offset, noise, defects, float(flood_mas))
+    return PanelCalibration(gain, offset, noise, defects, float(flood_mas), of, taken_us)
+
+
+def check_fits(
+    calibration: PanelCalibration, wanted: CalibrationOf, now_us: int, age_us_max: int
+) -> None:
+    """A calibration of another panel, technique or day serves no image.
+
+    Raises:
+        InputRefused: it does not say what it is of, it is of something else, or it is too old; the message says which.
+    """
+    if calibration.of is None or calibration.taken_us is None:
+        raise InputRefused(
+            "the calibration does not say for which panel and technique it was made, nor when: take a new one"
+        )
+    problem = wanted.problem_with(calibration.of)
+    if problem:
+        raise InputRefused(f"the calibration does not serve this image: {problem}")
+    age_us = now_us - calibration.taken_us
+    if not 0 <= age_us <= age_us_max:
+        raise InputRefused(
+            f"the calibration is {age_us / 60e6:.0f} min old ({age_us_max / 60e6:.0f} allowed): the offset of a "
+            "panel drifts with its temperature, take new dark frames"
+            if age_us >= 0
+            else "the calibration is dated later than the image: the clocks disagree"
+        )
+
+
+def unstable_pixels(floods: Sequence[Counts], offset: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Pixels (rows, cols) whose signal wanders from flood to flood by far more than their neighbours', True where so.
+
+    A pixel that is quiet in the dark may still flicker under radiation, or drift. Each flood is scaled to the same
+    median first, so that the tube's own scatter does not count. Give them to `calibrate` as `known_defects`.
+
+    Raises:
+        InputRefused: fewer than eight floods, of different size, or saturated.
+    """
+    if len(floods) < FLOODS_MIN:
+        raise InputRefused(
+            f"{len(floods)} floods do not tell which pixels are unstable: take {FLOODS_MIN} or more"
+        )
+    frames = [np.asarray(flood, dtype=np.float32) for flood in floods]
+    if {frame.shape for frame in frames} != {offset.shape}:
+        raise InputRefused("floods and offset are not of one size")
+    if any(
+        float(np.mean(frame >= SATURATED_COUNTS)) > FLOOD_SATURATED_SHARE_MAX for frame in frames
+    ):
+        raise InputRefused("a flood is saturated: take it again with less mAs")
+    signals = [frame - offset for frame in frames]
+    scaled = np.stack([signal / np.float32(np.median(signal)) for signal in signals])
+    deviation = np.asarray(np.std(scaled, axis=0, ddof=1), dtype=np.float32)
+    around = np.maximum(
+        _local_median(deviation), np.float32(0.25) * np.float32(np.median(deviation))
+    )
+    return np.asarray(deviation > UNSTABLE_RATIO_MAX * around * _few(len(frames)))
 
 
 def correct(raw: Counts, mas: float, calibration: PanelCalibration) -> CorrectedImage:

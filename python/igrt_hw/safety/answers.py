@@ -109,7 +109,13 @@ class Answers(Loop):
             "images",
             "imager",
             "images acquired" if fired else m.reason,
-            stamp.model_dump(mode="json"),
+            {
+                **stamp.model_dump(mode="json"),
+                # Images that cannot be used have exposed the patient all the same (igrt_hw.records.dose).
+                "patient_id": m.plan.patient.patient_id if m.plan else "",
+                "fraction": m.fraction,
+                "exposures": [image.model_dump(mode="json") for image in event.images],
+            },
         )
 
     def _stamp_problem(self, event: ev.ImagesAcquired, now_us: int) -> str:

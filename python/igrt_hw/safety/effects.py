@@ -11,11 +11,13 @@ from igrt_hw.safety.motion_plan import MotionPlan
 
 @dataclass(frozen=True, slots=True)
 class AcquireImages:
-    """Take the pair of these setup fields. Answer: `ImagesAcquired` or `RequestFailed`."""
+    """Take the pair of these setup fields, by the imaging protocol of the site. Answer: `ImagesAcquired` or
+    `RequestFailed`."""
 
     request: int
     fields: tuple[PlannedField, ...]
     purpose: Literal["setup", "verification"]
+    site: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class UploadPlan:
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """EXECUTE, once, not after `deadline_us` of the supervisor's clock. Answer: `ExecuteAccepted`, `RequestFailed`."""
+    """EXECUTE, once, not after `deadline_us` of the supervisor's clock. Answer: `ExecuteAccepted`,
+    `RequestFailed`."""
 
     request: int
     nonce: int

@@ -159,8 +159,11 @@ class People(Manual):
         )
         self._emit(fx.RefreshPermission("imager", now_us + m.config.permission_us))
         fields = m.isocentre.setup_fields[:2]
+        site = m.plan.site if m.plan is not None else ""
         self._emit(
-            fx.AcquireImages(request, fields, "verification" if m.state is S.ARRIVED else "setup")
+            fx.AcquireImages(
+                request, fields, "verification" if m.state is S.ARRIVED else "setup", site
+            )
         )
         return fx.Answer(True, "Imaging has begun.")
 

@@ -19,16 +19,20 @@ from numpy.typing import NDArray
 
 from igrt_hw._core import PanelGeometry
 from igrt_hw.devices.errors import StoppedOnTheWay
-from igrt_hw.devices.frames import RawFrame, View
+from igrt_hw.devices.frames import BeamFilter, RawFrame, View
 from igrt_hw.devices.imager import ClpImager
 from igrt_hw.geometry import wrap_deg
+from igrt_hw.guidance.imaging_protocol import ImagingProtocol
 from igrt_hw.guidance.panel import (
+    CalibrationOf,
     CorrectedImage,
     PanelCalibration,
     calibrate,
+    check_fits,
     correct,
     field_region,
 )
+from igrt_hw.guidance.refusal import InputRefused
 from igrt_hw.link.errors import Refused
 from igrt_hw.models.base import Frozen
 from igrt_hw.models.plan import PlannedField
@@ -44,7 +48,6 @@ DARK_FRAMES = 2  # two, so that unstable pixels show
 CALIBRATION_US_MAX = 30 * 60 * 1_000_000  # the offset of a panel drifts with its temperature
 COUCH_SAMPLES_MAX = 6000  # five minutes at 20 Hz
 AROUND_EXPOSURE_US = 150_000  # telemetry comes every 50 ms: three samples before and after
-KVP_TOLERANCE = 0.5  # the gain of a panel follows the beam quality
 STILL_MM = 0.1  # encoder noise stays far below, a couch that creeps does not
 STILL_DEG = 0.05
 LEASE_TRIES = 4
@@ -54,7 +57,7 @@ T = TypeVar("T")
 
 
 class Technique(Frozen):
-    """How a pair is exposed.
+    """How a view is exposed.
 
     `field_mm` are the kV blades at the isocentre, x1, x2, y1, y2. They are not the jaws of the plan, which
     belong to the treatment collimator, and a match needs the anatomy round the target.
@@ -62,8 +65,21 @@ class Technique(Frozen):
 
     kvp: float = 80.0
     mas: float = 5.0
+    beam_filter: BeamFilter = BeamFilter.NONE
     binning: int = 2
     field_mm: tuple[float, float, float, float] = (-130.0, 130.0, -100.0, 100.0)
+
+    @classmethod
+    def of(cls, protocol: ImagingProtocol, source_angle_deg: float) -> Technique:
+        """What the protocol of a site wants of the view from a source angle."""
+        view = protocol.view_at(source_angle_deg)
+        return cls(
+            kvp=view.kvp,
+            mas=view.mas,
+            beam_filter=BeamFilter[view.beam_filter.upper()],
+            binning=protocol.binning,
+            field_mm=protocol.field_mm,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +124,7 @@ class ImageTaker:
         self,
         imager: ClpImager,
         history: CouchHistory,
-        technique: Technique,
+        technique: Technique | None = None,
         *,
         clock_us: Callable[[], int],
         utc: Callable[[int], str],
@@ -116,12 +132,11 @@ class ImageTaker:
     ) -> None:
         self._imager = imager
         self._history = history
-        self._technique = technique
+        self._technique = technique or Technique()
         self._clock_us = clock_us
         self._utc = utc
         self._new_uid = new_uid
-        self._calibration: PanelCalibration | None = None
-        self._calibrated_us = 0
+        self._calibrations: dict[CalibrationOf, PanelCalibration] = {}
 
     def take(
         self,
@@ -129,13 +144,19 @@ class ImageTaker:
         purpose: Purpose,
         cancel: threading.Event,
         progress: Progress,
+        *,
+        protocol: ImagingProtocol | None = None,
     ) -> AcquiredPair:
-        """Take one image per field and park the arms again. Raises `JobError` and the errors of the driver."""
+        """Take one image per field and park the arms again; by the protocol of the site, if one is given.
+
+        Raises `JobError` and the errors of the driver. A view whose technique the panel is not calibrated for is
+        refused before anything is exposed.
+        """
         if len(fields) != 2:
             raise JobError(f"a pair has two setup fields; the plan has {len(fields)}")
-        views = [self._view(field) for field in fields]
+        views = [self._view(field, protocol) for field in fields]
         try:
-            calibration = self._calibrate(views[0], cancel, progress)
+            calibrations = [self._calibrate(view, cancel, progress) for view in views]
             taken: dict[int, RawFrame] = {}
             for number, index in enumerate(self._shortest_way(views)):
                 tell = _part(progress, number, len(views))
@@ -146,15 +167,15 @@ class ImageTaker:
             self._imager.prepare(False).result(5.0)
             self._patiently(lambda: self._imager.park_arms(cancel), cancel)
         except Exception:
-            self._calibration = None  # whatever went wrong, the next pair begins from the panel up
+            self._calibrations.clear()  # whatever went wrong, the next pair begins from the panel up
             if not cancel.is_set():
                 with suppress(Exception):  # what failed first is what is told
                     self._imager.park_arms(cancel)
             raise
         progress("correcting the images", 0.97)
         images = tuple(
-            self._stored(frame, purpose, correct(frame.counts, frame.mas, calibration))
-            for frame in frames
+            self._stored(frame, view, purpose, correct(frame.counts, frame.mas, calibration))
+            for frame, view, calibration in zip(frames, views, calibrations, strict=True)
         )
         return AcquiredPair(self._stamp(frames, images), images)
 
@@ -168,36 +189,53 @@ class ImageTaker:
             range(len(views)), key=lambda n: abs(wrap_deg(views[n].source_angle_deg - stands_deg))
         )
 
-    def _view(self, field: PlannedField) -> View:
+    def _view(self, field: PlannedField, protocol: ImagingProtocol | None) -> View:
+        wanted = self._technique if protocol is None else Technique.of(protocol, field.angle_deg)
         return View(
             source_angle_deg=field.angle_deg,
-            kvp=self._technique.kvp,
-            mas=self._technique.mas,
-            binning=self._technique.binning,
-            field_mm=self._technique.field_mm,
+            kvp=wanted.kvp,
+            mas=wanted.mas,
+            beam_filter=wanted.beam_filter,
+            binning=wanted.binning,
+            field_mm=wanted.field_mm,
         )
 
     def _calibrate(
         self, view: View, cancel: threading.Event, progress: Progress
     ) -> PanelCalibration:
+        """The calibration of the panel for a view's kVp, filter and binning; made from the stored flood when it
+        is not fresh."""
         now_us = self._clock_us()
-        known = self._calibration
-        if known is not None and now_us - self._calibrated_us < CALIBRATION_US_MAX:
-            return known
+        wanted = CalibrationOf(
+            kvp=view.kvp, beam_filter=view.beam_filter.name.lower(), binning=view.binning
+        )
+        known = self._calibrations.get(wanted)
+        if known is not None:
+            with suppress(InputRefused):  # an old one is made anew
+                check_fits(known, wanted, now_us, CALIBRATION_US_MAX)
+                return known
         progress("dark frames and flood of the panel", 0.02)
         self._imager.technique(view).result(5.0)
         self._patiently(lambda: self._imager.extend_arms(cancel), cancel)
         flood, flood_offset = self._imager.stored_flood()
-        if abs(flood.kvp - view.kvp) > KVP_TOLERANCE:
+        # The stored floods of this line are taken without a filter (docs/protocol.md, FRAME_INFO).
+        held = CalibrationOf(kvp=flood.kvp, beam_filter="none", binning=flood.binning)
+        problem = wanted.problem_with(held)
+        if problem:
             raise JobError(
-                f"the stored flood was taken at {flood.kvp:g} kVp, the images are to be taken at {view.kvp:g} kVp: "
-                "take a flood at this technique, or image at that of the flood"
+                f"the stored flood does not fit the images to be taken: {problem}. Take a flood at this technique, "
+                "or image at that of the flood"
             )
         darks = self._imager.dark_frames(DARK_FRAMES, cancel)
         calibration = calibrate(
-            flood.counts, flood_offset.counts, flood.mas, [dark.counts for dark in darks]
+            flood.counts,
+            flood_offset.counts,
+            flood.mas,
+            [dark.counts for dark in darks],
+            of=held,
+            taken_us=now_us,
         )
-        self._calibration, self._calibrated_us = calibration, now_us
+        self._calibrations[wanted] = calibration
         return calibration
 
     def _patiently(self, work: Callable[[], T], cancel: threading.Event) -> T:
@@ -218,7 +256,9 @@ class ImageTaker:
                     raise
         return work()
 
-    def _stored(self, frame: RawFrame, purpose: Purpose, image: CorrectedImage) -> StoredImage:
+    def _stored(
+        self, frame: RawFrame, view: View, purpose: Purpose, image: CorrectedImage
+    ) -> StoredImage:
         rows, cols = image.line_integrals.shape
         acquired_us = _known(frame.begin_us)
         return StoredImage(
@@ -241,7 +281,7 @@ class ImageTaker:
                 frame.pitch_mm,
                 sad_mm=frame.sad_mm,
                 sid_mm=frame.sid_mm,
-                field_mm=self._technique.field_mm,
+                field_mm=view.field_mm,
             ),
             geometry=PanelGeometry(
                 source_angle_deg=frame.source_angle_deg,

@@ -24,6 +24,7 @@ from igrt_hw.devices.imager import ClpImager
 from igrt_hw.devices.pendant import ClpPendant
 from igrt_hw.devices.plan import MotionPlan as LineMotionPlan
 from igrt_hw.devices.plan import PlanReceipt
+from igrt_hw.guidance.imaging_protocol import protocol_for
 from igrt_hw.guidance.registration import RegistrationResult
 from igrt_hw.link.errors import LinkLost
 from igrt_hw.link.runner import Line as SerialLine
@@ -368,7 +369,9 @@ class Service:
         self._job(
             effect.request,
             "imaging",
-            lambda tell: taker.take(effect.fields, effect.purpose, cancel, tell),
+            lambda tell: taker.take(
+                effect.fields, effect.purpose, cancel, tell, protocol=protocol_for(effect.site)
+            ),
             done,
         )
 
