@@ -6,13 +6,17 @@ use crate::paced::{Pump, locked};
 use crate::pose::Six;
 use crate::room::controller::Dialect;
 use crate::room::faults::{LINE_KINDS, Request, TABLE};
-use crate::room::{self, Config, EnablePosition, LINES, LineName, Truth};
+use crate::room::{self, Config, EnablePosition, LINES, Lies, LineName, Truth};
+use crate::xray::phantom::MARKERS_MAX;
+use crate::xray::physics::{EFFECTS, Physics};
+use crate::xray::solids::{Shape, Solid};
 use crate::xray::volume::Volume;
 use numpy::{PyReadonlyArray3, PyUntypedArrayMethods};
 use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyList};
+use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -121,11 +125,33 @@ fn volume(
         .map_err(refused)
 }
 
+fn lies(patient: Option<Volume>, phantom: Option<&str>) -> PyResult<Lies> {
+    match (patient, phantom) {
+        (None, None) => Ok(Lies::Nothing),
+        (Some(volume), None) => Ok(Lies::Patient(volume)),
+        (None, Some("cube")) => Ok(Lies::Cube),
+        (None, Some("balls")) => Ok(Lies::Balls),
+        (None, Some(name)) => Err(refused(format!(
+            "phantom {name:?} is neither cube nor balls"
+        ))),
+        (Some(_), Some(_)) => Err(refused("a patient and a phantom cannot lie on one couch")),
+    }
+}
+
+fn physics_of(strengths: HashMap<String, f64>) -> PyResult<Physics> {
+    let mut physics = Physics::default();
+    for (name, strength) in strengths {
+        physics.set(&name, strength).map_err(refused)?;
+    }
+    Ok(physics)
+}
+
 #[pymethods]
 impl Room {
     #[new]
     #[pyo3(signature = (*, seed, family = "pedestal", axes, base_mm = [0.0; 3], referenced = true, load_kg = 75.0, isocentre_mm = [0.0; 3],
-                        setup_error = [0.0; 6], hu = None, spacing_mm = [1.0; 3], origin_mm = [0.0; 3], renders = true, dialect = "clp1"))]
+                        setup_error = [0.0; 6], hu = None, spacing_mm = [1.0; 3], origin_mm = [0.0; 3], phantom = None, markers = 0,
+                        marker_spread_mm = 15.0, physics = None, renders = true, dialect = "clp1"))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         seed: u64,
@@ -139,6 +165,10 @@ impl Room {
         hu: Option<PyReadonlyArray3<'_, i16>>,
         spacing_mm: [f64; 3],
         origin_mm: [f64; 3],
+        phantom: Option<&str>,
+        markers: usize,
+        marker_spread_mm: f64,
+        physics: Option<HashMap<String, f64>>,
         renders: bool,
         dialect: &str,
     ) -> PyResult<Self> {
@@ -167,6 +197,11 @@ impl Room {
         if !(0.0..=300.0).contains(&load_kg) {
             return Err(refused(format!("load_kg {load_kg} is not within 0 to 300")));
         }
+        if !(1.0..=100.0).contains(&marker_spread_mm) || markers > MARKERS_MAX {
+            return Err(refused(format!(
+                "markers {markers} and marker_spread_mm {marker_spread_mm} are not within 0 to {MARKERS_MAX} and 1 to 100"
+            )));
+        }
         let config = Config {
             seed,
             family,
@@ -176,11 +211,14 @@ impl Room {
             load_kg,
             isocentre: isocentre_mm,
             setup_error,
-            patient: volume(hu, spacing_mm, origin_mm)?,
+            lies: lies(volume(hu, spacing_mm, origin_mm)?, phantom)?,
+            markers,
+            marker_spread_mm,
+            physics: physics_of(physics.unwrap_or_default())?,
             renders,
         };
         Ok(Self {
-            room: Arc::new(Mutex::new(room::Room::new(config))),
+            room: Arc::new(Mutex::new(room::Room::new(config).map_err(refused)?)),
             family,
         })
     }
@@ -274,6 +312,48 @@ impl Room {
         Ok(())
     }
 
+    fn shift_marker(&self, py: Python<'_>, index: usize, by_mm: [f64; 3]) -> PyResult<()> {
+        if !by_mm.iter().all(|by| by.is_finite() && by.abs() <= 100.0) {
+            return Err(refused("a marker's shift must be finite and within 100 mm"));
+        }
+        self.with(py, |room| room.shift_marker(index, &by_mm))
+            .map_err(refused)
+    }
+
+    /// Bodies in the beam, markers, the strengths of the effects.
+    fn scene<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let (solids, markers, physics) = self.with(py, |room| {
+            let (solids, markers) = room.solids();
+            (solids.to_vec(), markers.to_vec(), room.physics())
+        });
+        let phantom = solids.len() - markers.len();
+        let dict = PyDict::new(py);
+        dict.set_item("solids", solid_dicts(py, solids.iter().take(phantom))?)?;
+        dict.set_item("markers", solid_dicts(py, solids.iter().skip(phantom))?)?;
+        dict.set_item("markers_planned", solid_dicts(py, &markers)?)?;
+        let strengths = PyDict::new(py);
+        for (name, strength) in physics.named() {
+            strengths.set_item(name, strength)?;
+        }
+        dict.set_item("physics", strengths)?;
+        Ok(dict)
+    }
+
+    /// Where source and panel truly are at a source angle, in the fixed frame.
+    fn view<'py>(&self, py: Python<'py>, source_deg: f64) -> PyResult<Bound<'py, PyDict>> {
+        if !source_deg.is_finite() {
+            return Err(refused("source_deg must be finite"));
+        }
+        let view = self.with(py, |room| room.view(source_deg));
+        let [panel, x, y] = view.panel();
+        let dict = PyDict::new(py);
+        dict.set_item("source_mm", view.source())?;
+        dict.set_item("panel_mm", panel)?;
+        dict.set_item("panel_x", x)?;
+        dict.set_item("panel_y", y)?;
+        Ok(dict)
+    }
+
     #[pyo3(signature = (target, kind, *, axis = None, value = None, direction = None))]
     fn inject(
         &self,
@@ -355,6 +435,40 @@ impl Room {
         dict.set_item("counters", counters)?;
         Ok(dict)
     }
+}
+
+fn solid_dicts<'py, 'a>(
+    py: Python<'py>,
+    solids: impl IntoIterator<Item = &'a Solid>,
+) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for solid in solids {
+        let dict = PyDict::new(py);
+        dict.set_item("centre_mm", solid.centre)?;
+        dict.set_item("material", solid.material.name)?;
+        match solid.shape {
+            Shape::Ball { radius } => {
+                dict.set_item("shape", "ball")?;
+                dict.set_item("radius_mm", radius)?;
+            }
+            Shape::Cylinder {
+                axis,
+                half_length,
+                radius,
+            } => {
+                dict.set_item("shape", "cylinder")?;
+                dict.set_item("radius_mm", radius)?;
+                dict.set_item("length_mm", 2.0 * half_length)?;
+                dict.set_item("axis", axis)?;
+            }
+            Shape::Block { half } => {
+                dict.set_item("shape", "block")?;
+                dict.set_item("size_mm", half.map(|edge| 2.0 * edge))?;
+            }
+        }
+        list.append(dict)?;
+    }
+    Ok(list)
 }
 
 /// Keeps a room at real time and pumps octets between its lines and open files.
@@ -444,6 +558,12 @@ fn fault_table() -> Vec<(String, String, String)> {
     devices.chain(line_kinds).collect()
 }
 
+/// All effects of the X-rays: (name, strength as built, largest strength, meaning).
+#[pyfunction]
+fn physics_table() -> Vec<(&'static str, f64, f64, &'static str)> {
+    EFFECTS.to_vec()
+}
+
 /// Digest of the firmware build, hexadecimal.
 #[pyfunction]
 fn build_hash() -> String {
@@ -457,7 +577,9 @@ fn build_hash() -> String {
 #[pymodule]
 mod _firmware {
     #[pymodule_export]
-    use super::{Pacer, Room, SimulatorError, build_hash, fault_table, seeded_setup_error};
+    use super::{
+        Pacer, Room, SimulatorError, build_hash, fault_table, physics_table, seeded_setup_error,
+    };
     #[pymodule_export]
     use crate::python_codec::{decode_frame, encode_frame};
 }

@@ -17,9 +17,12 @@ use crate::pendant::{self, Pendant};
 use crate::plant::{CYCLE_US, Drive, Plant, Sensors};
 use crate::pose::{Pose, Six, Vector};
 use crate::random::Stream;
-use crate::xray::panel::Panel;
+use crate::xray::lag::Residue;
+use crate::xray::phantom;
+use crate::xray::physics::Physics;
+use crate::xray::solids::Solid;
 use crate::xray::volume::Volume;
-use crate::xray::{Frame, Job, Scene};
+use crate::xray::{Frame, Job, Scene, View};
 use controller::{Controller, Dialect};
 use faults::{RoomFaults, SwitchState};
 use frames::Frames;
@@ -69,10 +72,29 @@ pub struct Config {
     pub isocentre: Vector,
     /// Setup error: six numbers of the transform in the fixed frame about the isocentre that displaces the patient from the plan.
     pub setup_error: Six,
-    /// Voxels of the patient; without them the X-rays see the couch top alone.
-    pub patient: Option<Volume>,
+    /// Who or what lies on the couch.
+    pub lies: Lies,
+    /// Gold markers implanted in the patient within [`Config::marker_spread_mm`] of the isocentre.
+    pub markers: usize,
+    /// See [`Config::markers`].
+    pub marker_spread_mm: f64,
+    /// Strength of every effect of the X-rays.
+    pub physics: Physics,
     /// Whether frames are rendered inside [`Room::advance`]. Otherwise the runner takes jobs and delivers frames.
     pub renders: bool,
+}
+
+/// Who or what lies on the couch.
+#[derive(Debug)]
+pub enum Lies {
+    /// Nobody: the X-rays see the couch top alone.
+    Nothing,
+    /// A patient of voxels.
+    Patient(Volume),
+    /// The cube with a central ball ([`phantom::cube`]).
+    Cube,
+    /// The tube with a helix of balls ([`phantom::balls`]).
+    Balls,
 }
 
 /// A seeded setup error: a shift of uniform direction and length up to `max_mm`, a turn of uniform axis and angle up to `max_deg`.
@@ -171,6 +193,11 @@ pub struct Room {
     isocentre: Vector,
     table_from_dicom: Pose,
     scene: Arc<Scene>,
+    /// A phantom's bodies, then the markers.
+    solids: Arc<Vec<Solid>>,
+    /// Where the markers were when the planning CT was taken.
+    markers: Vec<Solid>,
+    residue: Arc<Residue>,
     frames: Frames,
     renders: bool,
     jobs: Vec<Job>,
@@ -185,8 +212,8 @@ fn mixed(hash: u64, value: u64) -> u64 {
 }
 
 impl Room {
-    /// A room at time 0: couch at rest, arms parked, door closed, exposure switch held, enable released.
-    pub fn new(config: Config) -> Self {
+    /// A room at time 0: couch at rest, arms parked, door closed, exposure switch held, enable released. A sentence if it cannot be made.
+    pub fn new(config: Config) -> Result<Self, String> {
         let limits = config.family.limits();
         let plant = Plant::new(&limits, config.axes, config.load_kg, config.seed);
         let couch_config = couch::Config {
@@ -203,12 +230,25 @@ impl Room {
             0,
         );
         let true_table = true_table(&config.family, &limits, &plant);
-        let scene = Arc::new(Scene {
-            patient: config.patient,
-            panel: Panel::new(config.seed),
-            seed: config.seed,
-        });
-        Self {
+        let (patient, mut solids) = match config.lies {
+            Lies::Nothing => (None, Vec::new()),
+            Lies::Patient(volume) => (Some(volume), Vec::new()),
+            Lies::Cube => (None, phantom::cube()),
+            Lies::Balls => (None, phantom::balls()),
+        };
+        if config.markers > 0 && patient.is_none() {
+            return Err("markers are implanted in a patient; there is none".to_owned());
+        }
+        let markers = phantom::markers(
+            config.markers,
+            &config.isocentre,
+            config.marker_spread_mm,
+            patient.as_ref(),
+            config.seed,
+        )?;
+        solids.extend(&markers);
+        let scene = Arc::new(Scene::new(patient, config.physics, config.seed));
+        Ok(Self {
             seed: config.seed,
             boots: 0,
             now_us: 0,
@@ -248,10 +288,13 @@ impl Room {
                 Frames::with_floods(&scene)
             },
             scene,
+            solids: Arc::new(solids),
+            markers,
+            residue: Arc::default(),
             renders: config.renders,
             jobs: Vec::new(),
             trace: mixed(0, config.seed),
-        }
+        })
     }
 
     /// The room's clock.
@@ -503,7 +546,39 @@ impl Room {
             fixed_from_dicom: fixed_from_table.then(&self.table_from_dicom),
             fixed_from_table,
             scene: Arc::clone(&self.scene),
+            solids: Arc::clone(&self.solids),
+            residue: Arc::clone(&self.residue),
         }
+    }
+
+    /// Bodies of exact shape, a phantom's and then the markers, where they are in the patient now; and the markers as the planning CT has them.
+    pub fn solids(&self) -> (&[Solid], &[Solid]) {
+        (&self.solids, &self.markers)
+    }
+
+    /// Strength of every effect of the X-rays.
+    pub fn physics(&self) -> Physics {
+        self.scene.physics
+    }
+
+    /// Where source and unbinned panel truly are at a source angle.
+    pub fn view(&self, source_deg: f64) -> View {
+        View::new(source_deg, 1, &self.scene.flex.at(source_deg))
+    }
+
+    /// A marker migrates by millimetres in the DICOM frame; a sentence if there is no such marker.
+    pub fn shift_marker(&mut self, index: usize, by: &Vector) -> Result<(), String> {
+        let count = self.markers.len();
+        let first = self.solids.len() - count;
+        let solids = Arc::make_mut(&mut self.solids);
+        let marker = solids
+            .get_mut(first + index)
+            .filter(|_| index < count)
+            .ok_or_else(|| format!("marker {index} does not exist; there are {count}"))?;
+        for (at, by) in marker.centre.iter_mut().zip(by) {
+            *at += by;
+        }
+        Ok(())
     }
 
     /// Takes the frames that are to be rendered.
@@ -513,6 +588,7 @@ impl Room {
 
     /// A rendered frame reaches the imager.
     pub fn deliver(&mut self, job: &Job, frame: Frame) {
+        self.residue = Arc::clone(&frame.residue);
         self.frames.store(job.exposure, frame);
         if let Some(imager) = &mut self.imager {
             imager.frame_delivered(job.exposure.frame);

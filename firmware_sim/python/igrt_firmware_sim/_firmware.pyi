@@ -6,7 +6,7 @@ from typing import Self, final
 import numpy as np
 import numpy.typing as npt
 
-from igrt_firmware_sim.truth import Fields, TruthDict
+from igrt_firmware_sim.truth import Fields, SceneDict, TruthDict, ViewDict
 
 __all__ = [
     "Pacer",
@@ -16,6 +16,7 @@ __all__ = [
     "decode_frame",
     "encode_frame",
     "fault_table",
+    "physics_table",
     "seeded_setup_error",
 ]
 
@@ -29,7 +30,8 @@ class Room:
     ``axes`` in millimetres and degrees (lateral, longitudinal, vertical, rotation, pitch, roll; joints of an arm in
     degrees). ``hu``: int16 of shape (z, y, x), contiguous, -1000 where there is no patient; ``spacing_mm`` and
     ``origin_mm`` (centre of voxel 0) in x, y, z of the DICOM patient frame. ``setup_error``: six numbers of the
-    transform in the fixed frame about the isocentre.
+    transform in the fixed frame about the isocentre. ``phantom``: cube or balls, instead of ``hu``. ``markers``: gold
+    seeds within ``marker_spread_mm`` of the isocentre. ``physics``: strength of effects by name (`physics_table`).
     """
 
     def __new__(
@@ -46,6 +48,10 @@ class Room:
         hu: npt.NDArray[np.int16] | None = None,
         spacing_mm: Sequence[float] = ...,
         origin_mm: Sequence[float] = ...,
+        phantom: str | None = None,
+        markers: int = 0,
+        marker_spread_mm: float = 15.0,
+        physics: dict[str, float] | None = None,
         renders: bool = True,
         dialect: str = "clp1",
     ) -> Self: ...
@@ -64,6 +70,9 @@ class Room:
     def set_brake_release(self, released: bool) -> None: ...
     def push(self, axis: str, by: float) -> None: ...
     def shift_patient(self, by: Sequence[float]) -> None: ...
+    def shift_marker(self, index: int, by_mm: Sequence[float]) -> None: ...
+    def scene(self) -> SceneDict: ...
+    def view(self, source_deg: float) -> ViewDict: ...
     def inject(
         self,
         target: str,
@@ -91,6 +100,7 @@ class Pacer:
 
 def seeded_setup_error(seed: int, max_mm: float, max_deg: float) -> list[float]: ...
 def fault_table() -> list[tuple[str, str, str]]: ...
+def physics_table() -> list[tuple[str, float, float, str]]: ...
 def build_hash() -> str: ...
 def decode_frame(direction: str, run: bytes) -> tuple[Fields, bytes] | None:
     """What stood between two delimiters: the fields and the body.

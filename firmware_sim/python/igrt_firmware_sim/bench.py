@@ -17,7 +17,8 @@ from typing import Any
 
 from igrt_firmware_sim import control, world
 from igrt_firmware_sim._firmware import SimulatorError
-from igrt_firmware_sim.patient import Patient, load
+from igrt_firmware_sim.patient import Patient
+from igrt_firmware_sim.phantom import Phantom
 
 LINES = ("couch", "imager", "pendant")
 
@@ -25,15 +26,20 @@ LINES = ("couch", "imager", "pendant")
 class VirtualRoom:
     """A room whose clock stands still until it is advanced.
 
-    ``patient``: a folder with CT, structure set and plan, a loaded :class:`Patient`, or ``None`` for an empty couch.
+    ``patient``: a folder with CT, structure set and plan, a loaded :class:`Patient`, `phantom:cube` or
+    `phantom:balls`, or ``None`` for an empty couch.
     All other arguments as in :func:`igrt_firmware_sim.world.make_room`.
     """
 
     def __init__(
-        self, *, seed: int = 1, patient: Path | Patient | None = None, **options: Any
+        self,
+        *,
+        seed: int = 1,
+        patient: str | Path | Patient | Phantom | None = None,
+        **options: Any,
     ) -> None:
-        loaded = load(patient) if isinstance(patient, Path) else patient
-        self._room = world.make_room(seed=seed, patient=loaded, renders=True, **options)
+        lying = world.resolve(patient)
+        self._room = world.make_room(seed=seed, patient=lying, renders=True, **options)
         self.seed = seed
 
     @property

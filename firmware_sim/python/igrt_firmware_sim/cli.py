@@ -9,12 +9,11 @@ from typing import Annotated
 
 import typer
 
-from igrt_firmware_sim import lockstep, scenario, world
+from igrt_firmware_sim import lockstep, phantom, scenario, world
 from igrt_firmware_sim import recording as recording_module
 from igrt_firmware_sim import speed as speed_module
-from igrt_firmware_sim._firmware import SimulatorError, fault_table
+from igrt_firmware_sim._firmware import SimulatorError, fault_table, physics_table
 from igrt_firmware_sim.bench import VirtualRoom
-from igrt_firmware_sim.patient import load
 from igrt_firmware_sim.serving import Service
 
 BANNER = """\
@@ -35,20 +34,37 @@ def _banner() -> None:
     typer.echo(BANNER, err=True)
 
 
+def _strengths(assignments: list[str]) -> dict[str, float]:
+    strengths = {}
+    for text in assignments:
+        name, _, number = text.partition("=")
+        try:
+            strengths[name] = float(number)
+        except ValueError as error:
+            raise SimulatorError(f"--physics {text!r} is not NAME=STRENGTH") from error
+    return strengths
+
+
 @app.command()
 def serve(
     run_dir: Annotated[
         Path, typer.Option(help="Folder for endpoints.json and the control socket.")
     ],
     patient: Annotated[
-        Path | None,
-        typer.Option(help="Folder with CT, RTSTRUCT and RTPLAN; an empty couch without."),
+        str | None,
+        typer.Option(
+            help="Folder with CT, RTSTRUCT and RTPLAN, phantom:cube or phantom:balls; an empty couch without."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="One seed for everything.")] = 1,
     family: Annotated[str, typer.Option(help="pedestal, hexapod or arm.")] = "pedestal",
     dialect: Annotated[
         str, typer.Option(help="What the couch's line speaks: clp1, or gcs for a hexapod.")
     ] = "clp1",
+    markers: Annotated[int, typer.Option(min=0, help="Gold seeds in the patient.")] = 0,
+    physics: Annotated[
+        list[str] | None, typer.Option(help="Strength of an effect of the X-rays, NAME=STRENGTH.")
+    ] = None,
     setup_error_mm: Annotated[
         float, typer.Option(help="Longest shift of the setup error.")
     ] = world.SETUP_ERROR_MM,
@@ -69,8 +85,10 @@ def serve(
     """Serves couch, imager and pendant in real time until SIGTERM, Ctrl-C or `quit`."""
     room = world.make_room(
         seed=seed,
-        patient=load(patient) if patient else None,
+        patient=world.resolve(patient),
         family=family,
+        markers=markers,
+        physics=_strengths(physics or []),
         setup_error_mm=setup_error_mm,
         setup_error_deg=setup_error_deg,
         referenced=not unreferenced,
@@ -78,9 +96,7 @@ def serve(
         renders=False,
         dialect=dialect,
     )
-    with Service(
-        room, run_dir, seed=seed, tcp_host=tcp, tcp_couch_port=tcp_couch_port
-    ) as service:
+    with Service(room, run_dir, seed=seed, tcp_host=tcp, tcp_couch_port=tcp_couch_port) as service:
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
             service.stopped.set()
@@ -166,7 +182,7 @@ def export_mcap(recording: Path, target: Path) -> None:
 def lockstep_command(
     socket: Annotated[Path, typer.Option(help="Unix socket for the one client.")],
     patient: Annotated[
-        Path | None, typer.Option(help="Folder with CT, RTSTRUCT and RTPLAN.")
+        str | None, typer.Option(help="Folder with CT, RTSTRUCT and RTPLAN, or phantom:NAME.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="One seed for everything.")] = 1,
     family: Annotated[str, typer.Option(help="pedestal, hexapod or arm.")] = "pedestal",
@@ -180,6 +196,24 @@ def faults() -> None:
     """Lists every fault of the model: target, kind, and what its value means."""
     for target, kind, meaning in fault_table():
         typer.echo(f"{target:18} {kind:14} {meaning}")
+
+
+@app.command("physics")
+def physics_command() -> None:
+    """Lists the effects of the X-rays: name, strength as built, largest strength, meaning."""
+    for name, built, most, meaning in physics_table():
+        typer.echo(f"{name:16} {built:4g}  0 to {most:g}  {meaning}")
+
+
+@app.command("phantom")
+def phantom_command(
+    name: Annotated[str, typer.Argument(help="cube or balls.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to be made; it must not hold files.")],
+    spacing_mm: Annotated[float, typer.Option(help="Edge of a voxel.")] = 1.0,
+) -> None:
+    """Writes the planning CT, structure set and plan of a phantom as DICOM."""
+    count = phantom.write_dicom(phantom.named(name), folder, spacing_mm=spacing_mm)
+    typer.echo(f"{count} objects in {folder}")
 
 
 @app.command("bench")

@@ -154,6 +154,23 @@ def _patient_shift(room: Room, fields: Fields) -> Answer:
     return {}
 
 
+def _marker_shift(room: Room, fields: Fields) -> Answer:
+    index = _number(fields, "index")
+    if not (index.is_integer() and index >= 0):
+        raise SimulatorError(f"index {index} is not a whole number from 0")
+    by = [_number(fields, name, 0.0) for name in ("x_mm", "y_mm", "z_mm")]
+    room.shift_marker(int(index), by)
+    return {}
+
+
+def _scene(room: Room, fields: Fields) -> Answer:
+    return dict(room.scene())
+
+
+def _imager_view(room: Room, fields: Fields) -> Answer:
+    return dict(room.view(_number(fields, "source_deg")))
+
+
 def _fault_inject(room: Room, fields: Fields) -> Answer:
     room.inject(
         _text(fields, "target"),
@@ -195,6 +212,9 @@ OPERATIONS: dict[str, Callable[[Room, Fields], Answer]] = {
     "truth": _truth,
     "time": _time,
     "patient.shift": _patient_shift,
+    "marker.shift": _marker_shift,
+    "scene": _scene,
+    "imager.view": _imager_view,
     "fault.inject": _fault_inject,
     "fault.clear": _fault_clear,
     "fault.list": _fault_list,

@@ -32,8 +32,8 @@ def sim_seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def sim_patient() -> Path | None:
-    """Folder with CT, structure set and plan; no patient unless a bench overrides it."""
+def sim_patient() -> str | Path | None:
+    """Folder with CT, structure set and plan, or `phantom:cube`; no patient unless a bench overrides it."""
     return None
 
 
@@ -45,7 +45,7 @@ def sim_options() -> dict[str, Any]:
 
 @pytest.fixture
 def virtual_room(
-    sim_seed: int, sim_patient: Path | None, sim_options: dict[str, Any]
+    sim_seed: int, sim_patient: str | Path | None, sim_options: dict[str, Any]
 ) -> "VirtualRoom":
     """A room in virtual time: it stands still until it is advanced."""
     from igrt_firmware_sim.bench import VirtualRoom
@@ -68,7 +68,7 @@ def virtual_host(virtual_room: "VirtualRoom") -> "Host":
 @pytest.fixture
 def served_room(
     sim_seed: int,
-    sim_patient: Path | None,
+    sim_patient: str | Path | None,
     sim_options: dict[str, Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> "Iterator[Service]":
@@ -77,10 +77,9 @@ def served_room(
     `served_room.perform("hand.enable", position="enabled")` is the hand; `served_room.perform("truth")` the eye.
     """
     from igrt_firmware_sim import world
-    from igrt_firmware_sim.patient import load
     from igrt_firmware_sim.serving import Service
 
-    patient = load(sim_patient) if sim_patient else None
+    patient = world.resolve(sim_patient)
     room = world.make_room(seed=sim_seed, patient=patient, renders=False, **sim_options)
     with Service(room, tmp_path_factory.mktemp("sim"), seed=sim_seed) as service:
         yield service

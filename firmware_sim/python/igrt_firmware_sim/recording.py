@@ -25,7 +25,7 @@ class RecordedRoom(VirtualRoom):
     """
 
     def __init__(
-        self, path: Path, *, seed: int = 1, patient: Path | None = None, **options: Any
+        self, path: Path, *, seed: int = 1, patient: str | Path | None = None, **options: Any
     ) -> None:
         super().__init__(seed=seed, patient=patient, **options)
         self._file: TextIO = path.open("w", encoding="utf-8")
@@ -74,7 +74,7 @@ class RecordedRoom(VirtualRoom):
 
     def perform(self, op: str, **fields: Any) -> dict[str, Any]:
         """As :meth:`VirtualRoom.perform`, recorded."""
-        if op not in ("truth", "time", "trace", "fault.list"):
+        if op not in ("truth", "time", "trace", "fault.list", "scene", "imager.view"):
             self._note({"t": self.now_us, "op": op, "fields": fields})
         return super().perform(op, **fields)
 
@@ -120,8 +120,9 @@ def replay(path: Path) -> tuple[str, str]:
         SimulatorError: the file is no recording, or its octets come back otherwise than they were recorded.
     """
     header, *events, end = _entries(path)
-    folder = Path(header["patient"]) if header.get("patient") else None
-    room = VirtualRoom(seed=header["seed"], patient=folder, **header.get("options", {}))
+    room = VirtualRoom(
+        seed=header["seed"], patient=header.get("patient"), **header.get("options", {})
+    )
     waiting = dict.fromkeys(LINES, b"")
     for event in events:
         room.advance_us(event["t"] - room.now_us)

@@ -44,6 +44,7 @@ from igrt_firmware_sim.host import (
     Host,
     RefusedError,
 )
+from igrt_firmware_sim.phantom import PREFIX
 from igrt_firmware_sim.recording import RecordedRoom
 
 WATCH_PERIOD_US = 2000
@@ -64,6 +65,9 @@ ROOM_KEYS = {
     "referenced",
     "load_kg",
     "patient",
+    "markers",
+    "marker_spread_mm",
+    "physics",
 }
 STEP_KEYS = {"after_ms", "do", "wait", "expect", "refused", "note"}
 
@@ -202,8 +206,10 @@ def run(scenario: Scenario, *, seed: int | None = None, record: Path | None = No
     options = dict(scenario.room)
     used_seed = seed if seed is not None else int(options.pop("seed", 1))
     options.pop("seed", None)
-    folder = options.pop("patient", None)
-    patient = (scenario.path.parent / folder).resolve() if folder else None
+    named = options.pop("patient", None)
+    patient: str | Path | None = named
+    if named and not named.startswith(PREFIX):
+        patient = (scenario.path.parent / named.removeprefix("ct:")).resolve()
     if record is None:
         return _play(scenario, VirtualRoom(seed=used_seed, patient=patient, **options), used_seed)
     with RecordedRoom(record, seed=used_seed, patient=patient, **options) as room:

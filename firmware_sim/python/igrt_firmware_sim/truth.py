@@ -1,6 +1,6 @@
 """Shapes of what the firmware module takes and gives."""
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 LineName = Literal["couch", "imager", "pendant"]
 
@@ -43,6 +43,26 @@ class TruthDict(TypedDict):
     angle_deg: float
     octets_through_line_faults: int
     counters: dict[LineName, LineCounters]
+
+
+class SceneDict(TypedDict):
+    """What stands in the beam, positions in DICOM millimetres: a phantom's bodies, the markers where they are now and
+    where the planning CT has them, the strength of each effect of the X-rays."""
+
+    solids: list[dict[str, Any]]
+    markers: list[dict[str, Any]]
+    markers_planned: list[dict[str, Any]]
+    physics: dict[str, float]
+
+
+class ViewDict(TypedDict):
+    """Where source and panel truly are, in the fixed frame: source, centre of the panel, unit vectors along +x and +y
+    of the panel (columns run along x, rows against y)."""
+
+    source_mm: list[float]
+    panel_mm: list[float]
+    panel_x: list[float]
+    panel_y: list[float]
 
 
 # Header of a frame: type, session, seq, ack, epoch, flags, device, t_us, deadline_us.

@@ -3,6 +3,9 @@
 use crate::imager::{Exposure, PANEL_COLS, PANEL_ROWS, PITCH_NM};
 use crate::random::Stream;
 use crate::wire::message::Technique;
+use crate::xray::grid;
+use crate::xray::lag::{Late, Residue};
+use crate::xray::physics::Physics;
 use rayon::prelude::*;
 use std::sync::OnceLock;
 
@@ -23,6 +26,11 @@ const OFFSET_DRIFT: (f64, f64) = (4.0, 600.0);
 /// Frames averaged into the stored flood.
 const FLOOD_FRAMES: f64 = 64.0;
 const FULL_SCALE: f64 = 65535.0;
+/// Lines of the grid a millimetre, and how deep they are before a pixel averages over them.
+const GRID_LINES_PER_MM: f64 = 4.0;
+const GRID_DEPTH: f64 = 0.15;
+/// Offset of a panel without defects.
+const BLANK_OFFSET: f32 = 1000.0;
 
 /// Technique of the stored flood: about a quarter of full scale.
 pub const FLOOD_TECHNIQUE: Technique = Technique {
@@ -56,6 +64,18 @@ pub struct Panel {
     /// Made when the first frame is read: a room that takes no image does not pay for it.
     pixels: OnceLock<Vec<Pixel>>,
     seed: u64,
+    physics: Physics,
+}
+
+/// How a frame is read.
+struct Reading<'a> {
+    binning: usize,
+    technique: &'a Technique,
+    drift: f64,
+    /// Reads that are averaged.
+    frames: f64,
+    key: u64,
+    late: Option<Late<'a>>,
 }
 
 fn maps(seed: u64) -> Vec<Pixel> {
@@ -100,10 +120,11 @@ fn maps(seed: u64) -> Vec<Pixel> {
 
 impl Panel {
     /// The panel of a seed: gains within some percent, offsets near 1000 counts with column structure, 0.05 % dead pixels, one dead line, one cluster.
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, physics: Physics) -> Self {
         Self {
             pixels: OnceLock::new(),
             seed,
+            physics,
         }
     }
 
@@ -113,6 +134,13 @@ impl Panel {
 
     /// The panel read with a binning: means of gain and offset, dead if any of its pixels is.
     fn binned(&self, row: usize, col: usize, binning: usize) -> Pixel {
+        if self.physics.defects == 0.0 {
+            return Pixel {
+                gain: 1.0,
+                offset: BLANK_OFFSET,
+                defect: Defect::None,
+            };
+        }
         let (mut gain, mut offset, mut defect) = (0.0, 0.0, Defect::None);
         for i in 0..binning {
             for j in 0..binning {
@@ -136,79 +164,88 @@ impl Panel {
         }
     }
 
-    /// Open-field signal relative to the central ray: obliquity (cos^3) and the heel of the anode along Y.
-    fn open_field(row: usize, col: usize, binning: usize) -> f64 {
+    /// Open-field signal relative to the central ray: obliquity (cos^3), the heel of the anode along Y, the lines of the grid along X.
+    fn open_field(&self, row: usize, col: usize, binning: usize) -> f64 {
         let place = |index: usize, count: usize| {
             ((index * binning) as f64 + (binning as f64 - count as f64) / 2.0) * PITCH_MM
         };
         let (x, y) = (place(col, COLS), -place(row, ROWS));
         let sid = crate::xray::SID_MM;
         let cosine = sid / libm::sqrt(sid * sid + x * x + y * y);
-        cosine * cosine * cosine * (1.0 + 0.04 * y / 150.0 - 0.02 * (y / 150.0) * (y / 150.0))
+        let heel = self.physics.heel * (0.04 * y / 150.0 - 0.02 * (y / 150.0) * (y / 150.0));
+        cosine * cosine * cosine * (1.0 + heel) * self.grid_line(x, binning)
     }
 
-    /// Counts of one binned pixel. `frames` reads are averaged.
-    fn count(
-        &self,
-        place: (usize, usize, usize),
-        signal: f64,
-        technique: &Technique,
-        drift: f64,
-        frames: f64,
-        noise: &mut Stream,
-    ) -> u16 {
-        let (row, col, binning) = place;
-        let pixel = self.binned(row, col, binning);
-        let area = (binning * binning) as f64;
+    /// The grid's lines as a pixel sees them: averaged over its width, so that they beat with the pixels.
+    fn grid_line(&self, x_mm: f64, binning: usize) -> f64 {
+        if self.physics.grid == 0.0 {
+            return 1.0;
+        }
+        let turns = core::f64::consts::PI * GRID_LINES_PER_MM * PITCH_MM * binning as f64;
+        let depth = self.physics.grid * GRID_DEPTH * libm::sin(turns) / turns;
+        1.0 + depth * libm::cos(core::f64::consts::TAU * GRID_LINES_PER_MM * x_mm)
+    }
+
+    /// Mean counts above the offset of a pixel of gain 1.
+    fn counts(&self, place: (usize, usize), signal: f64, reading: &Reading<'_>) -> f64 {
+        let (row, col) = place;
+        let technique = reading.technique;
         let output = libm::pow(f64::from(technique.kvp_tenth) / 800.0, OUTPUT_POWER)
             * f64::from(technique.mas_u)
             * 1e-3;
-        let mean = signal * Self::open_field(row, col, binning) * output * PHOTONS_PER_MAS * area;
-        let photons = noise.poisson(mean * frames) / frames;
-        let electronic = ELECTRONIC_SIGMA / libm::sqrt(frames) * noise.normal();
+        let open = self.open_field(row, col, reading.binning);
+        signal * open * output * PHOTONS_PER_MAS / PHOTONS_PER_COUNT
+    }
+
+    /// Counts of one binned pixel.
+    fn count(
+        &self,
+        place: (usize, usize),
+        signal: f64,
+        reading: &Reading<'_>,
+        noise: &mut Stream,
+    ) -> u16 {
+        let (row, col) = place;
+        let pixel = self.binned(row, col, reading.binning);
+        let (late, sensitivity) = reading
+            .late
+            .as_ref()
+            .map_or((0.0, 1.0), |late| late.of(row, col, reading.binning));
+        let strength = self.physics.noise;
+        let caught = sensitivity * self.counts(place, signal, reading) + late;
+        let caught = if strength > 0.0 {
+            // Noise of `strength` times the sigma is that of fewer photons.
+            let photons =
+                PHOTONS_PER_COUNT * (reading.binning * reading.binning) as f64 * reading.frames
+                    / (strength * strength);
+            noise.poisson(caught * photons) / photons
+        } else {
+            caught
+        };
+        let electronic = strength * ELECTRONIC_SIGMA / libm::sqrt(reading.frames) * noise.normal();
+        let dark = f64::from(pixel.offset) + reading.drift + electronic;
         let exact = match pixel.defect {
-            Defect::None => {
-                f64::from(pixel.offset)
-                    + drift
-                    + f64::from(pixel.gain) * photons / (PHOTONS_PER_COUNT * area)
-                    + electronic
-            }
-            Defect::Deaf => f64::from(pixel.offset) + drift + electronic,
+            Defect::None => dark + f64::from(pixel.gain) * caught,
+            Defect::Deaf => dark,
             Defect::Hot => FULL_SCALE,
         };
         libm::round(exact).clamp(0.0, FULL_SCALE) as u16
     }
 
-    fn read(
-        &self,
-        binning: u8,
-        technique: &Technique,
-        drift: f64,
-        frames: f64,
-        key: u64,
-        signal: impl Fn(usize) -> f64 + Sync,
-    ) -> Vec<u8> {
-        let binning = usize::from(binning.max(1));
-        let (rows, cols) = (ROWS / binning, COLS / binning);
+    fn read(&self, reading: &Reading<'_>, signal: impl Fn(usize) -> f64 + Sync) -> Vec<u8> {
+        let (rows, cols) = (ROWS / reading.binning, COLS / reading.binning);
         (0..rows)
             .into_par_iter()
             .flat_map_iter(|row| {
                 // A stream of its own for every row, so that threads do not matter.
                 let mut noise = Stream::new(
-                    key ^ (row as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+                    reading.key ^ (row as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15),
                     "panel.noise",
                 );
                 let line: Vec<u8> = (0..cols)
                     .flat_map(|col| {
-                        self.count(
-                            (row, col, binning),
-                            signal(row * cols + col),
-                            technique,
-                            drift,
-                            frames,
-                            &mut noise,
-                        )
-                        .to_le_bytes()
+                        self.count((row, col), signal(row * cols + col), reading, &mut noise)
+                            .to_le_bytes()
                     })
                     .collect();
                 line
@@ -216,43 +253,57 @@ impl Panel {
             .collect()
     }
 
-    /// Octets of a frame of relative `signal` (binned, row-major).
-    pub fn expose(&self, signal: &[f32], exposure: &Exposure, seed: u64) -> Vec<u8> {
+    /// Octets of a frame of relative `signal` (binned, row-major), and what the panel keeps of it.
+    pub fn expose(
+        &self,
+        signal: &[f32],
+        exposure: &Exposure,
+        seed: u64,
+        residue: &Residue,
+    ) -> (Vec<u8>, Residue) {
         let (counts, seconds) = OFFSET_DRIFT;
-        let drift = counts * (1.0 - libm::exp(-(exposure.end_us as f64) * 1e-6 / seconds));
-        let key = seed ^ (u64::from(exposure.frame) << 32);
-        self.read(
-            exposure.technique.binning,
-            &exposure.technique,
-            drift,
-            1.0,
-            key,
-            |k| f64::from(signal.get(k).copied().unwrap_or(0.0)),
-        )
+        let reading = Reading {
+            binning: usize::from(exposure.technique.binning.max(1)),
+            technique: &exposure.technique,
+            drift: counts * (1.0 - libm::exp(-(exposure.end_us as f64) * 1e-6 / seconds)),
+            frames: 1.0,
+            key: seed ^ (u64::from(exposure.frame) << 32),
+            late: residue.late(exposure.end_us, self.physics.lag),
+        };
+        let at = |k: usize| f64::from(signal.get(k).copied().unwrap_or(0.0));
+        let octets = self.read(&reading, at);
+        if self.physics.lag == 0.0 {
+            return (octets, Residue::default());
+        }
+        let cols = COLS / reading.binning;
+        let charge: Vec<f32> = (0..signal.len())
+            .into_par_iter()
+            .map(|k| self.counts((k / cols, k % cols), at(k), &reading) as f32)
+            .collect();
+        let kept = residue.after(&charge, reading.binning, exposure.end_us);
+        (octets, kept)
     }
 
-    /// The stored flood in a binning: open field, the mean of many frames.
+    fn stored(&self, binning: u8, key: u64, signal: f64) -> Vec<u8> {
+        let reading = Reading {
+            binning: usize::from(binning.max(1)),
+            technique: &FLOOD_TECHNIQUE,
+            drift: 0.0,
+            frames: FLOOD_FRAMES,
+            key: self.seed ^ key,
+            late: None,
+        };
+        self.read(&reading, |_| signal)
+    }
+
+    /// The stored flood in a binning: open field behind the grid, the mean of many frames.
     pub fn flood(&self, binning: u8) -> Vec<u8> {
-        self.read(
-            binning,
-            &FLOOD_TECHNIQUE,
-            0.0,
-            FLOOD_FRAMES,
-            self.seed ^ 0xF100D,
-            |_| 1.0,
-        )
+        self.stored(binning, 0xF100D, grid(&self.physics).0)
     }
 
     /// The stored offset of the flood in a binning.
     pub fn flood_offset(&self, binning: u8) -> Vec<u8> {
-        self.read(
-            binning,
-            &FLOOD_TECHNIQUE,
-            0.0,
-            FLOOD_FRAMES,
-            self.seed ^ 0x0FF5E7,
-            |_| 0.0,
-        )
+        self.stored(binning, 0x0FF5E7, 0.0)
     }
 }
 
@@ -269,7 +320,7 @@ mod tests {
 
     #[test]
     fn flood_is_a_quarter_of_full_scale_and_its_offset_near_1000() {
-        let panel = Panel::new(3);
+        let panel = Panel::new(3, Physics::default());
         let (flood, offset) = (counts(&panel.flood(4)), counts(&panel.flood_offset(4)));
         let middle = |image: &[f64]| {
             let mut sorted = image.to_vec();
@@ -296,13 +347,23 @@ mod tests {
 
     #[test]
     fn noise_of_a_flat_frame_is_that_of_its_photons() {
-        let panel = Panel::new(3);
+        let panel = Panel::new(3, Physics::default());
         let technique = Technique {
             mas_u: 1_000,
             binning: 2,
             ..FLOOD_TECHNIQUE
         };
-        let frame = |key| counts(&panel.read(2, &technique, 0.0, 1.0, key, |_| 0.05));
+        let frame = |key| {
+            let reading = Reading {
+                binning: 2,
+                technique: &technique,
+                drift: 0.0,
+                frames: 1.0,
+                key,
+                late: None,
+            };
+            counts(&panel.read(&reading, |_| 0.05))
+        };
         let (a, b) = (frame(1), frame(2));
         let flood = counts(&panel.flood(2));
         let live: Vec<f64> = a

@@ -56,6 +56,26 @@ impl Volume {
             high,
         })
     }
+
+    /// Hounsfield units of the voxel at a point of the DICOM frame; air outside.
+    pub fn hu_at(&self, point: &Vector) -> i16 {
+        let mut index = 0;
+        let mut stride = 1;
+        for (((at, origin), spacing), count) in point
+            .iter()
+            .zip(&self.origin)
+            .zip(&self.spacing)
+            .zip(self.size)
+        {
+            let place = ((at - origin) / spacing).round();
+            if !(0.0..count as f64).contains(&place) {
+                return AIR_HU;
+            }
+            index += place as usize * stride;
+            stride *= count;
+        }
+        self.hu.get(index).copied().unwrap_or(AIR_HU)
+    }
 }
 
 /// Attenuation of a volume at a tube voltage.

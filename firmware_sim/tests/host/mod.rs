@@ -10,9 +10,10 @@
 
 use igrt_firmware::kinematics::Family;
 use igrt_firmware::limits;
-use igrt_firmware::room::{Config, EnablePosition, LineName, Room};
+use igrt_firmware::room::{Config, EnablePosition, Lies, LineName, Room};
 use igrt_firmware::wire::frame::{self, DICTIONARY, Direction, FLAG_DEADLINE, Header};
 use igrt_firmware::wire::message::reply;
+use igrt_firmware::xray::physics::Physics;
 use sha2::{Digest, Sha256};
 
 pub const START: [f64; 6] = [-20e3, -350e3, -122.5e3, 0.0, 0.0, 0.0];
@@ -42,9 +43,13 @@ pub fn room(seed: u64, family: Family, axes: [f64; 6]) -> Room {
         load_kg: 75.0,
         isocentre: [0.0; 3],
         setup_error: [0.0; 6],
-        patient: None,
+        lies: Lies::Nothing,
+        markers: 0,
+        marker_spread_mm: 15.0,
+        physics: Physics::default(),
         renders: true,
     })
+    .unwrap()
 }
 
 pub fn framed(header: &Header, body: &[u8]) -> Vec<u8> {
