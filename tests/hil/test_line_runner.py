@@ -278,3 +278,69 @@ def test_nothing_is_left_open_after_a_line_is_closed(device: PtyDevice) -> None:
         with line_to(device.port) as line:
             line.wait_open(PATIENCE_S)
     assert len(os.listdir("/proc/self/fd")) <= len(before)
+
+
+def test_a_stream_of_garbage_is_no_sign_of_life(device: PtyDevice, line: Line) -> None:
+    """Octets that never end keep the thread awake, and must not keep the session alive."""
+    device.deaf.set()
+    end = threading.Event()
+
+    def babble() -> None:
+        while not end.is_set():
+            device.say(b"\x13garbage\x00")
+            time.sleep(0.001)
+
+    talker = threading.Thread(target=babble)
+    talker.start()
+    try:
+        assert eventually(lambda: any(isinstance(e.event, Lost) for e in line.drain_events()))
+    finally:
+        end.set()
+        talker.join()
+
+
+def test_a_caller_that_waits_leaves_the_others_their_answers_and_the_listeners_their_thread(
+    device: PtyDevice, line: Line
+) -> None:
+    heard_in: set[str] = set()
+    line.on_telemetry(lambda _: heard_in.add(threading.current_thread().name))
+    given = [line.submit(m.Echo(b"%d" % n)) for n in range(20)]
+    for n in range(300):
+        assert line.call(m.Echo(b"mine %d" % n), PATIENCE_S) == m.EchoReply(b"mine %d" % n)
+    answers = [future.result(PATIENCE_S) for future in given]
+    assert answers == [m.EchoReply(b"%d" % n) for n in range(20)]
+    assert eventually(lambda: bool(heard_in))
+    assert heard_in == {"line couch"}
+
+
+def test_leases_go_on_while_a_caller_has_the_port(device: PtyDevice, line: Line) -> None:
+    line.refresh_permission(monotonic_us() + 400_000)
+    before = line.health().counters.leases_sent
+    ends_us = monotonic_us() + 300_000
+    while monotonic_us() < ends_us:
+        line.call(m.Echo(b"x"), PATIENCE_S)
+    assert line.health().counters.leases_sent >= before + 4
+
+
+def test_a_call_that_is_not_answered_ends_in_a_loss_or_its_own_time_out(
+    device: PtyDevice, line: Line
+) -> None:
+    device.deaf.set()
+    with pytest.raises(TimeoutError):
+        line.call(m.Echo(b"x"), 0.02)
+    with pytest.raises(LinkLost):
+        line.call(m.Echo(b"y"), PATIENCE_S)
+
+
+def test_a_call_in_a_listener_is_refused_instead_of_waiting_for_itself(line: Line) -> None:
+    raised: list[str] = []
+
+    def listen(_: object) -> None:
+        try:
+            line.call(m.Echo(b"x"), 0.1)
+        except RuntimeError as error:
+            raised.append(str(error))
+
+    line.on_telemetry(listen)
+    assert eventually(lambda: bool(raised))
+    assert "use submit" in raised[0]

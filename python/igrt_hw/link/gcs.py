@@ -1,8 +1,8 @@
 """The General Command Set (GCS 2.0), sans-IO: lines out, answers in, and what an answer must look like (docs/gcs.md).
 
-The dialect has no sequence numbers, no checksum and no session. So there is one question at a time; an answer must have the form
-of what was asked, item by item; one that is late, garbled or not asked for means that question and answer can no longer be told
-apart, and the line is given up (`LinkLost`) and opened anew.
+The dialect has no sequence numbers, no checksum and no session. So there is one question at a time; an answer must
+have the form of what was asked, item by item; one that is late, garbled or not asked for means that question and
+answer can no longer be told apart, and the line is given up (`LinkLost`) and opened anew.
 """
 
 from __future__ import annotations

@@ -210,9 +210,10 @@ class Line:
                 session.submit(message, now_us, token, ttl_ms)
                 self._flush()
                 outcomes = session.take_outcomes()
+                poke = bool(self._unsent)
                 if self._callers == 0:
                     self._want_thread()
-                poke = bool(self._unsent) or session.next_wake_us(now_us) < self._sleeps_until_us
+                    poke = poke or session.next_wake_us(now_us) < self._sleeps_until_us
         if poke:
             self._poke()
         settle(outcomes)
@@ -240,7 +241,7 @@ class Line:
                 self._caller_seen_us = monotonic_us()
                 if session is None or transport is None or session is not self._session:
                     continue
-                outcomes, has_news = self._advance(session, transport)
+                outcomes, has_news = self._advance(session, transport, wake_us)
             if has_news:
                 self._poke()  # listeners are called in the thread of the line
             settle(outcomes)
@@ -478,7 +479,7 @@ class Line:
             self._sleeps_until_us = 0
             caller_lives = monotonic_us() < self._caller_seen_us + CALLER_GRACE_US
             if hung_up or not (lent and self._callers and caller_lives):
-                outcomes, _ = self._advance(session, transport)
+                outcomes, _ = self._advance(session, transport, wake_us)
             news = self._bulletin.pop()
         settle(outcomes)
         self._bulletin.hand_out(news, monotonic_us())
@@ -492,8 +493,11 @@ class Line:
         """The thread of the line is to read the port at its next turn; it has to be poked."""
         self._caller_seen_us = -CALLER_GRACE_US
 
-    def _advance(self, session: Session, transport: Transport) -> tuple[list[Outcome], bool]:
-        """Feed the session, octets first, and write what it has to say.
+    def _advance(
+        self, session: Session, transport: Transport, wake_us: int
+    ) -> tuple[list[Outcome], bool]:
+        """Feed the session, octets first, let time pass in it from `wake_us` on, and write what it
+        has to say.
 
         Reading belongs under the lock: octets must reach the session in the order in which they
         were read, whoever reads them.
@@ -509,7 +513,8 @@ class Line:
             while self._stops:
                 reason, nonce, future = self._stops.popleft()
                 session.stop(reason, now_us, future, nonce, already_sent=1)
-            session.tick(now_us)
+            if now_us >= wake_us:
+                session.tick(now_us)
             self._flush()
         has_news = self._bulletin.take(session.take_events(), session.telemetry)
         return session.take_outcomes(), has_news

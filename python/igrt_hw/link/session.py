@@ -315,6 +315,8 @@ class Session:
     def next_wake_us(self, now_us: int) -> int:
         """When `tick` has to be called next."""
         wake = now_us + SILENCE_US
+        if self._is_open:
+            wake = min(wake, self._heard_us + self._silence_us + 1)
         if self.state is SessionState.OPENING:
             wake = min(wake, self._hello_us + HELLO_PERIOD_US)
         if self._stop is not None:
