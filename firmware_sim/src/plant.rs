@@ -400,6 +400,10 @@ impl Plant {
         }
         for (axis, shape) in self.axes.iter_mut().zip(&self.shapes) {
             axis.motor = axis.motor.clamp(shape.lower_end, shape.upper_end);
+            // The end stops the load, whatever slips between it and the motor.
+            axis.creep = axis
+                .creep
+                .clamp(shape.lower_end - axis.motor, shape.upper_end - axis.motor);
         }
     }
 

@@ -70,3 +70,23 @@ def test_retransmissions_crc_errors_refusals_and_the_clock_are_shown() -> None:
     assert "round trip p50" in text
     assert any("RETRANSMISSION" in line for line in lines)
     assert any("REFUSED" in line and "late" in line for line in lines)
+
+
+def test_a_status_that_says_nothing_new_is_counted_and_shown_once_a_second() -> None:
+    bench = Bench()
+    watch = TrafficWatch(bench.now_us, every_status=False)
+    lines: list[str] = []
+
+    def to_host(chunk: bytes) -> list[tuple[int, bytes]]:
+        lines.extend(watch.feed(Direction.DEVICE_TO_HOST, chunk, bench.now_us))
+        return [(0, chunk)]
+
+    bench.to_host = to_host
+    bench.open()
+    bench.run(5_000_000)
+    shown = sum("COUCH_STATUS" in line for line in lines)
+    assert watch.counts(Direction.DEVICE_TO_HOST)["COUCH_STATUS"] > 90
+    assert 4 <= shown <= 7
+    bench.stop()
+    bench.run(10_000)
+    assert any("STOP_ACK" in line for line in lines[-3:])

@@ -28,6 +28,13 @@ def monitor(
         typer.Option("--between", help="Make a pty for the controller and show both directions."),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only figures, once a second.")] = False,
+    every: Annotated[
+        bool,
+        typer.Option(
+            "--every",
+            help="Every status; otherwise where it says something new, and one a second.",
+        ),
+    ] = False,
     seconds: Annotated[float, typer.Option(min=0.0, help="How long; 0: until Ctrl-C.")] = 0.0,
 ) -> None:
     """Decode live traffic: every frame in words; rates, retransmissions, CRC errors, clock offset.
@@ -43,7 +50,7 @@ def monitor(
         timer = threading.Timer(seconds, end.set)
         timer.daemon = True
         timer.start()
-    watch = watching.TrafficWatch(monotonic_us())
+    watch = watching.TrafficWatch(monotonic_us(), every_status=every)
     run = watching.between if between else watching.listen
     try:
         run(PortSettings(port, baud), typer.echo, end, watch=watch, frames=not quiet)

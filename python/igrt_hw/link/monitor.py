@@ -43,6 +43,13 @@ OCTETS_SHOWN_MAX: Final = 12
 UNANSWERED_MAX: Final = 64
 ROUND_TRIPS_MAX: Final = 1000
 
+_STATUSES: Final = (m.CouchStatus, m.ImagerStatus, m.PendantStatus)
+# What in a status is an event; times and measured positions change in every one.
+_TELLING: Final = (
+    *("state", "drive_state", "stop_cause", "flags", "faults", "plan_nonce", "panel_mode"),
+    *("latest_frame", "enable_position", "contacts", "jog_keys", "press_count"),
+)
+
 
 @dataclass
 class _Side:
@@ -60,7 +67,11 @@ class _Side:
 class TrafficWatch:
     """Decodes both directions of a line. Time is in microseconds of any monotonic clock."""
 
-    def __init__(self, now_us: int) -> None:
+    def __init__(self, now_us: int, *, every_status: bool = True) -> None:
+        """`every_status`: False shows a status only where it says something new, and one a second."""
+        self._every_status = every_status
+        self._status_shown: tuple[object, ...] | None = None
+        self._status_shown_us = now_us
         self._begin_us = self._summary_us = now_us
         self._sides = {direction: _Side(FrameReader(direction)) for direction in Direction}
         self._sent_us: dict[tuple[int, int], int] = {}
@@ -85,7 +96,17 @@ class TrafficWatch:
                 side.frames += 1
                 side.names[item.message.SPEC.name] += 1
                 note = self._learn(direction, item, now_us)
-                yield f"{stamp} {frame_words(item)}{note}"
+                if self._is_news(item.message, now_us):
+                    yield f"{stamp} {frame_words(item)}{note}"
+
+    def _is_news(self, message: m.Message, now_us: int) -> bool:
+        if self._every_status or not isinstance(message, _STATUSES):
+            return True
+        said = tuple(getattr(message, name) for name in _TELLING if hasattr(message, name))
+        if said == self._status_shown and now_us - self._status_shown_us < SUMMARY_PERIOD_US:
+            return False
+        self._status_shown, self._status_shown_us = said, now_us
+        return True
 
     def _learn(self, direction: Direction, frame: Frame, now_us: int) -> str:
         header = frame.header
@@ -96,7 +117,7 @@ class TrafficWatch:
                 self._sent_us[header.session, header.seq] = now_us
             return ""
         self._learn_clock(frame, now_us)
-        if isinstance(frame.message, m.CouchStatus | m.ImagerStatus | m.PendantStatus):
+        if isinstance(frame.message, _STATUSES):
             if self._telemetry_seq is not None:
                 self.telemetry_missed += (header.seq - self._telemetry_seq - 1) & 0xFFFF
             self._telemetry_seq = header.seq
@@ -149,7 +170,7 @@ class TrafficWatch:
             ordered = sorted(self._round_trips_us)
             parts.append(f"round trip p50 {ordered[len(ordered) // 2]} us, most {ordered[-1]} us")
         if self.offset_us is not None:
-            parts.append(f"device clock {self.offset_us / 1e6:+.6f} s")
+            parts.append(f"clock offset {self.offset_us / 1e6:+.6f} s")
         return "; ".join(parts)
 
     def counts(self, direction: Direction) -> Counter[str]:
