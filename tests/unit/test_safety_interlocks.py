@@ -60,6 +60,11 @@ CASES: list[tuple[str, dict[str, object]]] = [
     ("Patient Motion", {"moved": PoseDifference(0.0, 0.21)}),
     ("Patient Motion", couch(moved_by_hand=True)),
     ("Door", {"imager": ev.ImagerHeard("idle", door_closed=False)}),
+    (
+        "Hardware Channel",
+        couch(assurance=("no lease",)) | {"pendant": ev.PendantHeard("enabled")},
+    ),
+    ("Enable", couch(assurance=("no lease",), hardware_channel=True)),
 ]
 
 
@@ -97,7 +102,7 @@ def test_nothing_heard_satisfies_nothing_that_needs_hearing() -> None:
 # safety: SR-27
 @pytest.mark.parametrize(
     ("name", "change"),
-    [c for c in CASES if c[0] not in ("Door", "Patient Motion", "Position Channels")],
+    [c for c in CASES if c[0] not in ("Door", "Patient Motion", "Position Channels", "Enable")],
 )
 def test_arming_is_refused_under_each_broken_motion_interlock(
     name: str, change: dict[str, object]
@@ -223,3 +228,24 @@ def test_state_diagram_of_the_documentation_is_the_table_that_runs() -> None:
     assert written == markdown(), (
         "run: python -m igrt_hw.safety.state_diagram docs/safety/state_machine.md"
     )
+
+
+# safety: SR-36
+def test_couch_that_promises_everything_is_not_asked_for_its_enable_by_the_supervisor() -> None:
+    names = {i.name for i in judge(in_order())}
+    assert not names & {"Hardware Channel", "Enable"}
+    assert not broken(in_order(), Act.DRIVE)
+
+
+# safety: SR-36
+def test_what_a_dialect_does_not_tell_is_said_and_never_taken_for_measured() -> None:
+    told = couch(
+        unreported=("second channel", "panel arms"), panel_arms_clear=False, assurance=("no lease",)
+    )
+    found = {i.name: i for i in judge(replace(in_order(), **told))}  # type: ignore[arg-type]
+    assert "no second channel" in found["Position Channels"].detail
+    assert found["Accessory Clearance"].satisfied
+    assert "does not tell" in found["Accessory Clearance"].detail
+    told["imager"] = ev.ImagerHeard("idle", arms="extended")
+    found = {i.name: i for i in judge(replace(in_order(), **told))}  # type: ignore[arg-type]
+    assert not found["Accessory Clearance"].satisfied

@@ -104,6 +104,8 @@ class CouchView(Frozen):
     path_fraction: float
     age_ms: float
     stale: bool
+    assurance: tuple[str, ...] = ()
+    """What the dialect of this couch cannot promise; empty where it promises everything."""
 
 
 class ImagerView(Frozen):

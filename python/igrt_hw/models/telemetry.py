@@ -251,6 +251,12 @@ class CouchTelemetry(Frozen):
     path_fraction: float
     lease_age_ms: Count
     enable_age_ms: Count
+    assurance: tuple[str, ...] = ()
+    """What the dialect of this couch cannot promise, one sentence each; empty for CLP/1."""
+    unreported: tuple[str, ...] = ()
+    """Which of `second channel`, `panel arms` this dialect does not tell: what stands in their place means nothing."""
+    hardware_channel: bool = False
+    """Whether it was proved that the pendant's enable is in the supply of the drives."""
 
     @property
     def enable_held(self) -> bool:

@@ -291,6 +291,14 @@ def second_channel(given: ProposalInputs) -> Check:
     apart = given.model.difference(given.couch.primary, given.couch.secondary)
     limit_mm, limit_deg = given.config.channels_mm, given.config.channels_deg
     bad = apart.mm > limit_mm or apart.deg > limit_deg
+    if "second channel" in given.couch.unreported:
+        return _answer(
+            "second channel",
+            f"Both position channels agree within {limit_mm} mm and {limit_deg} deg at the isocentre.",
+            WARN,
+            "this couch has no second channel: images alone prove where it stands",
+            "displayed and actual position diverged (Siemens TxT; R9)",
+        )
     return _answer(
         "second channel",
         f"Both position channels agree within {limit_mm} mm and {limit_deg} deg at the isocentre.",
@@ -298,6 +306,20 @@ def second_channel(given: ProposalInputs) -> Check:
         f"{apart.mm:.2f} mm, {apart.deg:.2f} deg apart" + (": call service" if bad else ""),
         "displayed and actual position diverged (Siemens TxT; R9)",
         (limit_mm - apart.mm, "mm"),
+    )
+
+
+def assurance(given: ProposalInputs) -> Check:
+    """The couch promises lease, plan digest, STOP epoch and a straight line; else the enable has to be wired."""
+    missing = given.couch.assurance
+    proved = given.couch.hardware_channel
+    wired = "the pendant's enable is proved to be in the supply of the drives" if proved else ""
+    return _answer(
+        "couch assurance",
+        "The couch promises a lease, a plan digest, a STOP epoch and a straight line.",
+        WARN if missing else PASS,
+        f"REDUCED: {'; '.join(missing)}. {wired}".strip() if missing else "it promises all four",
+        "docs/gcs.md",
     )
 
 
@@ -402,6 +424,7 @@ CHECKS: tuple[Callable[[ProposalInputs], Check], ...] = (
     limits_version,
     speed,
     second_channel,
+    assurance,
 )
 
 

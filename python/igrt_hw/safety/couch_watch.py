@@ -204,7 +204,11 @@ class CouchWatch(Timekeeper):
                 f"the position channels are {apart.mm:.2f} mm, {apart.deg:.2f} deg apart on arrival"
             )
         else:
-            reason = f"arrived {pose.mm:.2f} mm, {pose.deg:.2f} deg off the target; verification images are needed"
+            alone = "; no second channel" if "second channel" in couch.unreported else ""
+            reason = (
+                f"arrived {pose.mm:.2f} mm, {pose.deg:.2f} deg off the target{alone};"
+                " verification images are needed"
+            )
         return Verification(
             channels_agree=agree,
             channel_difference_mm=apart.mm,

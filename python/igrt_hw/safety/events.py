@@ -73,6 +73,12 @@ class CouchHeard:
     plan_nonce: int = 0
     path_fraction: float = 0.0
     epoch: int = 0
+    assurance: tuple[str, ...] = ()
+    """What the dialect of this couch cannot promise; empty where it promises everything."""
+    unreported: tuple[str, ...] = ()
+    """Which of `second channel`, `panel arms` this couch does not tell."""
+    hardware_channel: bool = False
+    """Whether it was proved that the pendant's enable is in the supply of the drives."""
 
 
 @dataclass(frozen=True, slots=True)

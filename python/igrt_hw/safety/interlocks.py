@@ -24,6 +24,7 @@ class Act(StrEnum):
     START = "start of motion"
     MOTION = "motion"
     BEAM = "beam"
+    DRIVE = "driving now"
     MANUAL = "manual motion"
     HOMING = "homing"
 
@@ -57,6 +58,8 @@ class Contract:
     needed_for: frozenset[Act]
     holds: Callable[[Situation], bool]
     detail: Callable[[Situation], str]
+    shown: Callable[[Situation], bool] = lambda _: True
+    """Whether it is listed; one that can never fail on this couch is not."""
 
 
 def _fresh(age_us: int | None, limit_us: int) -> bool:
@@ -90,12 +93,15 @@ def _machine_clearance_detail(s: Situation) -> str:
 def _arms_parked(s: Situation) -> bool:
     if s.couch is None or s.imager is None:
         return False
-    return s.couch.panel_arms_clear and s.imager.arms == "parked"
+    wire = s.couch.panel_arms_clear or "panel arms" in s.couch.unreported
+    return wire and s.imager.arms == "parked"
 
 
 def _arms_detail(s: Situation) -> str:
     if s.couch is None or s.imager is None:
         return "not heard"
+    if "panel arms" in s.couch.unreported:
+        return f"the couch does not tell its wire, imager says {s.imager.arms}"
     wire = "clear" if s.couch.panel_arms_clear else "not clear"
     return f"wire {wire}, imager says {s.imager.arms}"
 
@@ -136,7 +142,25 @@ def _channels(s: Situation) -> bool:
 def _channels_detail(s: Situation) -> str:
     if s.channels is None:
         return "couch not heard"
+    if s.couch is not None and "second channel" in s.couch.unreported:
+        return "this couch has no second channel; images alone prove where it stands"
     return f"{s.channels.mm:.2f} mm, {s.channels.deg:.2f} deg apart"
+
+
+def _reduced(s: Situation) -> bool:
+    return s.couch is not None and bool(s.couch.assurance)
+
+
+def _hardware_channel_detail(s: Situation) -> str:
+    if not _reduced(s):
+        return "not demanded: the couch keeps a lease"
+    if s.couch is not None and s.couch.hardware_channel:
+        return "the drives refused while the enable was released"
+    return "not proved: let go of the enable for a second"
+
+
+def _enable_held(s: Situation) -> bool:
+    return s.pendant is not None and s.pendant.enable_position == "enabled"
 
 
 def _unmoved(s: Situation) -> bool:
@@ -167,7 +191,7 @@ def _door_detail(s: Situation) -> str:
     return "closed" if s.imager.door_closed else "open"
 
 
-_ALL = frozenset(Act)
+_ALL = frozenset(Act) - {Act.DRIVE}
 _MOVE = frozenset({Act.START, Act.MOTION})
 _ANY_MOVE = _MOVE | {Act.MANUAL, Act.HOMING}
 _STILL = frozenset({Act.SETUP, Act.IMAGING, Act.START, Act.BEAM})
@@ -274,6 +298,22 @@ CONTRACTS: tuple[Contract, ...] = (
         lambda s: s.imager is not None and s.imager.door_closed,
         _door_detail,
     ),
+    Contract(
+        "Hardware Channel",
+        "A couch without a lease has the pendant's enable in the supply of its drives, as proved at its last release.",
+        _ANY_MOVE,
+        lambda s: not _reduced(s) or (s.couch is not None and s.couch.hardware_channel),
+        _hardware_channel_detail,
+        _reduced,
+    ),
+    Contract(
+        "Enable",
+        "A couch without a lease is permitted to move only while the pendant says that its enable is held.",
+        frozenset({Act.DRIVE}),
+        lambda s: s.couch is not None and (not _reduced(s) or _enable_held(s)),
+        lambda s: "held" if _enable_held(s) else "not held",
+        _reduced,
+    ),
 )
 
 _GUARDING = {act: tuple(c for c in CONTRACTS if act in c.needed_for) for act in Act}
@@ -289,6 +329,7 @@ def judge(situation: Situation) -> tuple[Interlock, ...]:
             detail=contract.detail(situation),
         )
         for contract in CONTRACTS
+        if contract.shown(situation)
     )
 
 

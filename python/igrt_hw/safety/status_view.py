@@ -133,6 +133,7 @@ def _couch(m: Memory, now_us: int) -> CouchView | None:
         touch_guard=couch.touch_guard,
         faults=couch.faults,
         path_fraction=couch.path_fraction,
+        assurance=couch.assurance,
         age_ms=age_ms,
         stale=stale,
     )

@@ -111,7 +111,12 @@ class Timekeeper(Answers):
         if not (moving or gate or imaging):
             return
         situation = m.situation(now_us)
-        move = moving and not broken(situation, Act.MOTION)
+        move = (
+            moving
+            and not broken(situation, Act.MOTION)
+            # Late is a pause, not an end: the couch holds until the enable is held again.
+            and not broken(situation, Act.DRIVE)
+        )
         beam = gate and not broken(situation, Act.BEAM)
         m.permission = move or beam
         if m.permission:

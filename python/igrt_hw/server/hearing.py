@@ -54,6 +54,9 @@ def couch_heard(told: CouchTelemetry) -> CouchHeard:
         plan_nonce=told.plan_nonce,
         path_fraction=told.path_fraction,
         epoch=told.epoch,
+        assurance=told.assurance,
+        unreported=told.unreported,
+        hardware_channel=told.hardware_channel,
     )
 
 
