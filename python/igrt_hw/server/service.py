@@ -22,11 +22,8 @@ import numpy as np
 from igrt_hw.devices.couch import ClpCouch
 from igrt_hw.devices.imager import ClpImager
 from igrt_hw.devices.pendant import ClpPendant
-from igrt_hw.devices.plan import MotionPlan as LineMotionPlan
-from igrt_hw.devices.plan import PlanReceipt
 from igrt_hw.guidance.imaging_protocol import protocol_for
 from igrt_hw.guidance.registration import RegistrationResult
-from igrt_hw.link.errors import LinkLost
 from igrt_hw.link.runner import Line as SerialLine
 from igrt_hw.link.runner import LineEvent
 from igrt_hw.link.session import Lost, Opened
@@ -42,7 +39,6 @@ from igrt_hw.models.telemetry import (
     ImagerTelemetry,
     LinkHealth,
     PendantTelemetry,
-    flag_words,
 )
 from igrt_hw.models.users import ChainVerdict
 from igrt_hw.records.history import KINDS as SHIFT_KINDS
@@ -50,19 +46,13 @@ from igrt_hw.records.history import treated_shifts
 from igrt_hw.records.store import Line, RecordStore
 from igrt_hw.safety import effects as fx
 from igrt_hw.safety import events as ev
-from igrt_hw.safety.motion_plan import MotionPlan
 from igrt_hw.safety.status_view import Surroundings
 from igrt_hw.safety.status_view import status as status_of
 from igrt_hw.safety.supervisor import Supervisor
 from igrt_hw.server.clearing import PatientLies, RoomChecker
 from igrt_hw.server.errors import JobError
-from igrt_hw.server.hearing import (
-    couch_faults,
-    couch_heard,
-    imager_faults,
-    imager_heard,
-    pendant_heard,
-)
+from igrt_hw.server.hands import Hands, log_failure, outcome
+from igrt_hw.server.hearing import couch_heard, imager_heard, pendant_heard
 from igrt_hw.server.imaging import (
     AcquiredPair,
     CouchHistory,
@@ -144,7 +134,12 @@ class Service:
         self._cancel = threading.Event()
         self._activity = _Activity()
         self._shelf = _Shelf()
-        self._receipts: dict[int, PlanReceipt] = {}
+        self._hands = Hands(
+            parts.couch,
+            parts.imager,
+            parts.clock_us,
+            lambda event: self._soon(lambda: self._feed(event)),
+        )
         self._broken = ""
         self._ticked_us = 0
         self._status_cache: tuple[int, str] = (-STATUS_AGE_US_MAX, "")
@@ -269,34 +264,14 @@ class Service:
 
     def _carry_out(self, effect: fx.Effect) -> None:
         match effect:
-            case fx.RefreshPermission(device="couch"):
-                self._parts.couch.refresh_permission(effect.until_us)
-            case fx.RefreshPermission():
-                self._parts.imager.refresh_permission(effect.until_us)
             case fx.AcquireImages():
                 self._acquire(effect)
             case fx.RegisterImages():
                 self._register(effect)
             case fx.CheckPath():
                 self._check_path(effect)
-            case fx.UploadPlan():
-                self._upload(effect)
-            case fx.Execute():
-                self._execute(effect)
-            case fx.Jog():
-                self._jog(effect)
-            case fx.Home():
-                self._when_answered(
-                    effect.request,
-                    self._parts.couch.home(),
-                    lambda _: ev.HomingBegan(effect.request),
-                )
-            case fx.VoidPlan():
-                self._parts.couch.void_plan().add_done_callback(_log_failure("PLAN_VOID"))
-            case fx.SetBeamGate():
-                self._set_gate(effect)
-            case fx.ResetFaults():
-                self._reset_faults(effect)
+            case _ if self._hands.carry_out(effect):
+                pass
             case _:
                 raise AssertionError(f"no hand for {effect!r}")
 
@@ -306,7 +281,7 @@ class Service:
         self._cancel = threading.Event()
         logger.warning("STOP: %s", reason)
         for device in (self._parts.couch, self._parts.imager, self._parts.pendant):
-            device.stop(1).add_done_callback(_log_failure("STOP"))
+            device.stop(1).add_done_callback(log_failure("STOP"))
 
     def note(self, kind: str, actor: str, text: str, data: dict[str, object]) -> None:
         """Append to the record what happened outside the supervisor."""
@@ -349,7 +324,7 @@ class Service:
             activity.detail, activity.fraction = text, fraction
 
         def finished(future: Future[T]) -> None:
-            self._soon(lambda: self._feed(_outcome(request, future, done)))
+            self._soon(lambda: self._feed(outcome(request, future, done)))
 
         self._pool.submit(work, tell).add_done_callback(finished)
 
@@ -444,86 +419,6 @@ class Service:
         table = self._parts.machine.couch().forward(shelf.registered_axes).matrix()
         return PatientLies(
             shelf.plan_uid, np.linalg.inv(table) @ np.array(found.fixed_from_patient)
-        )
-
-    # ---- the couch -------------------------------------------------------------------------------------------------
-
-    def _when_answered(
-        self, request: int, future: Future[T], done: Callable[[T], ev.Event]
-    ) -> None:
-        future.add_done_callback(
-            lambda answered: self._soon(lambda: self._feed(_outcome(request, answered, done)))
-        )
-
-    def _upload(self, effect: fx.UploadPlan) -> None:
-        def done(receipt: PlanReceipt) -> ev.Event:
-            self._receipts = {receipt.nonce: receipt}
-            return ev.PlanUploaded(
-                effect.request,
-                receipt.device_digest.hex(),
-                receipt.nonce,
-                receipt.stands_at,
-                receipt.duration_ms,
-            )
-
-        self._when_answered(effect.request, self._parts.couch.upload(for_line(effect.plan)), done)
-
-    def _execute(self, effect: fx.Execute) -> None:
-        receipt = self._receipts.pop(effect.nonce, None)
-        problem = ""
-        if receipt is None:
-            problem = "the receipt of this plan is not here: approve again"
-        elif receipt.device_digest.hex() != effect.plan_digest:
-            problem = "the receipt is of another plan than the approved one: nothing was executed"
-        elif self._parts.clock_us() > effect.deadline_us:
-            problem = "too late to execute: approve again"
-        if receipt is None or problem:
-            failure = ev.RequestFailed(effect.request, problem)
-            self._soon(lambda: self._feed(failure))
-            return
-        future = self._parts.couch.execute(receipt, effect.token)
-        self._when_answered(
-            effect.request, future, lambda _: ev.ExecuteAccepted(effect.request, effect.nonce)
-        )
-
-    def _jog(self, effect: fx.Jog) -> None:
-        def answered(future: Future[None]) -> None:
-            error = future.exception()
-            if error is not None and effect.speed != 0.0:
-                self._soon(lambda: self._feed(ev.JogRefused(str(error))))
-
-        self._parts.couch.jog(effect.axis, effect.speed).add_done_callback(answered)
-
-    def _set_gate(self, effect: fx.SetBeamGate) -> None:
-        future = self._parts.couch.set_beam_gate(effect.energise)
-        if not effect.energise:
-            future.add_done_callback(_log_failure("BEAM_GATE 0"))
-            return
-        self._when_answered(
-            effect.request, future, lambda on: ev.BeamGateAnswered(effect.request, on)
-        )
-
-    def _reset_faults(self, effect: fx.ResetFaults) -> None:
-        parts = self._parts
-
-        def work(_: Progress) -> tuple[str, ...]:
-            remaining: list[str] = []
-            for device, words in effect.faults.items():
-                if device == "couch":
-                    left = parts.couch.reset_faults(couch_faults(words)).result(5.0)
-                    remaining += [f"couch: {word}" for word in flag_words(left)]
-                elif device == "imager":
-                    rest = parts.imager.reset_faults(imager_faults(words)).result(5.0)
-                    remaining += [f"imager: {word}" for word in flag_words(rest)]
-                else:
-                    remaining += [f"{device}: {word} (clear it at the device)" for word in words]
-            return tuple(remaining)
-
-        self._job(
-            effect.request,
-            "asking the devices to reset",
-            work,
-            lambda remaining: ev.FaultsReset(effect.request, remaining),
         )
 
     # ---- people ----------------------------------------------------------------------------------------------------
@@ -640,45 +535,6 @@ def _verify(path: Path) -> ChainVerdict:
             return ChainVerdict(ok=True, entries=entries, problem="")
     sentence = f"entry {problem.sequence}: {problem.sentence}" if problem else ""
     return ChainVerdict(ok=False, entries=entries, problem=sentence)
-
-
-def _outcome(request: int, future: Future[T], done: Callable[[T], ev.Event]) -> ev.Event:
-    """The event of an answer, or of its failure. A line that was lost leaves it open whether the order arrived."""
-    error = future.exception()
-    if error is not None:
-        if not type(error).__module__.startswith("igrt_hw"):
-            logger.error("request %d failed", request, exc_info=error)
-        return ev.RequestFailed(request, str(error), uncertain=isinstance(error, LinkLost))
-    try:
-        return done(future.result())
-    except Exception as defect:
-        logger.exception("the result of request %d cannot be used", request)
-        return ev.RequestFailed(request, str(defect), uncertain=True)
-
-
-def _log_failure(what: str) -> Callable[[Future[T]], None]:
-    def look(future: Future[T]) -> None:
-        error = future.exception()
-        if error is not None:
-            logger.warning("%s: %s", what, error)
-
-    return look
-
-
-def for_line(plan: MotionPlan) -> LineMotionPlan:
-    """The supervisor's plan as the driver's; both compute the digest by themselves."""
-    padding = (0,) * (AXES_ON_LINE - len(plan.start))
-    return LineMotionPlan(
-        proposal=bytes.fromhex(plan.proposal),
-        limits=bytes.fromhex(plan.limits),
-        ttl_ms=plan.ttl_ms,
-        speed_ppm=plan.speed_ppm,
-        axis_count=len(plan.start),
-        start=plan.start + padding,
-        start_tolerance_linear_um=plan.start_tolerance_linear_um,
-        start_tolerance_rotary_udeg=plan.start_tolerance_rotary_udeg,
-        waypoints=tuple(point + padding for point in plan.waypoints),
-    )
 
 
 def link_status(health: LinkHealth) -> LinkStatus:
