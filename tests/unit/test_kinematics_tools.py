@@ -11,7 +11,7 @@ from igrt_hw.geometry import Correction, Frame, compose_correction
 from igrt_hw.machine import MachineError, load_machine, machine_names
 from igrt_hw.machine.calibration import CalibrationError, calibrate, fit_sag, parameter_names
 from igrt_hw.machine.hexapod_split import platform_pose, split_correction
-from igrt_hw.machine.urdf import export_urdf, import_urdf
+from igrt_hw.machine.urdf import export_urdf, import_urdf, mesh_references
 
 PLAN = (-20.0, -350.0, -122.5, 0.0, 0.0, 0.0)
 
@@ -110,9 +110,150 @@ def test_urdf_that_is_not_understood_is_refused_with_the_reason(
         import_urdf(text.replace(*change, 1))
 
 
-def test_a_robot_arm_is_not_imported_as_a_pedestal() -> None:
-    with pytest.raises(MachineError, match="RRRRRR"):
-        import_urdf(export_urdf(load_machine("robot_arm")))
+@pytest.mark.parametrize("name", machine_names())
+def test_every_machine_comes_back_from_urdf_as_the_same_couch(name: str) -> None:
+    couch = load_machine(name).couch()
+    back = import_urdf(export_urdf(load_machine(name)))
+    assert back.family == couch.family
+    assert np.allclose(back.limits, couch.limits, atol=1e-9)
+    axes = within(couch, 200, 2)
+    assert np.allclose(back.forward_many(axes), couch.forward_many(axes), atol=1e-7)
+    if couch.family == "hexapod":
+        centre = (*couch.base_axes, 0.0, 0.0)
+        assert back.leg_lengths(centre) == pytest.approx(couch.leg_lengths(centre), abs=1e-9)
+        assert back.base_axes == pytest.approx(couch.base_axes)
+    for row in axes[:20]:
+        if couch.singularity(row)[1] > 1e-3:
+            assert back.nearest_branch(couch.forward(row), row) == pytest.approx(row, abs=1e-5)
+
+
+def reframed(text: str, seed: int) -> str:
+    """The same machine with its root and every link frame elsewhere: what another author would have drawn."""
+    rng = np.random.default_rng(seed)
+    robot = ElementTree.fromstring(text)
+    turned = Pose.identity("fixed", "fixed")
+    for joint in robot.iter("joint"):
+        own = Pose.from_parameters(
+            [*rng.uniform(-300, 300, 3), *rng.uniform(-60, 60, 3)], "fixed", "fixed"
+        )
+        origin = joint.find("origin")
+        assert origin is not None
+        x, y, z = (float(word) * 1000 for word in origin.get("xyz", "").split())
+        matrix = np.eye(4)
+        matrix[:3, :3] = rotation_of(*(float(word) for word in origin.get("rpy", "").split()))
+        matrix[:3, 3] = (x, y, z)
+        axis = joint.find("axis")
+        if axis is None:
+            own = Pose.identity("fixed", "fixed")
+        else:
+            # A link frame may turn at will and slide along its own joint axis.
+            along = np.array([float(word) for word in axis.get("xyz", "").split()])
+            slide = along * rng.uniform(-200, 200)
+            own = Pose.from_matrix(
+                np.block([[own.rotation(), slide[:, None]], [np.zeros(3), 1.0]]), "fixed", "fixed"
+            )
+            axis.set("xyz", " ".join(map(repr, map(float, own.rotation().T @ along))))
+        new = turned.inverse().matrix() @ matrix @ own.matrix()
+        origin.set("xyz", " ".join(repr(float(v) / 1000) for v in new[:3, 3]))
+        origin.set("rpy", " ".join(map(repr, rpy_of(new[:3, :3]))))
+        turned = own
+    return ElementTree.tostring(robot, encoding="unicode")
+
+
+def rotation_of(roll: float, pitch: float, yaw: float) -> np.ndarray:
+    (sr, cr), (sp, cp), (sy, cy) = ((math.sin(a), math.cos(a)) for a in (roll, pitch, yaw))
+    x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
+    y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
+    z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+    return np.asarray(z @ y @ x)
+
+
+def rpy_of(r: np.ndarray) -> tuple[float, float, float]:
+    pitch = math.atan2(-r[2, 0], math.hypot(r[0, 0], r[1, 0]))
+    return (math.atan2(r[2, 1], r[2, 2]), pitch, math.atan2(r[1, 0], r[0, 0]))
+
+
+@pytest.mark.parametrize("name", ["linac_pedestal", "robot_arm", "robot_scara"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_couch_is_the_same_whatever_frames_its_author_chose(name: str, seed: int) -> None:
+    couch = load_machine(name).couch()
+    back = import_urdf(reframed(export_urdf(load_machine(name)), seed))
+    axes = within(couch, 50, 8)
+    assert np.allclose(back.forward_many(axes), couch.forward_many(axes), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "joint", "key", "value", "reason"),
+    [
+        ("robot_arm", "joint_3", "rpy", "0.01 0 0", r"'joint_3'.*parallel to that of 'joint_2'"),
+        ("robot_arm", "joint_5", "xyz", "0.01 0 0", r"'joint_5'.*must meet.*10 mm away"),
+        ("robot_arm", "joint_6", "xyz", "0.02 0 0", r"'joint_6'.*wrist centre.*20 mm away"),
+        ("robot_arm", "joint_2", "rpy", "0.02 0 0", r"'joint_2'.*perpendicular.*1\.14"),
+        ("robot_scara", "elbow", "rpy", "0 0.01 0", r"'elbow'.*parallel to that of 'vertical'"),
+        ("robot_scara", "elbow", "xyz", "0 0 0.1", r"'elbow'.*no link between"),
+        ("robot_scara", "roll", "xyz", "0 0 0.005", r"'roll'.*must meet that of 'pitch'.*5 mm"),
+    ],
+)
+def test_a_joint_that_does_not_lie_as_its_family_asks_is_named(
+    name: str, joint: str, key: str, value: str, reason: str
+) -> None:
+    robot = ElementTree.fromstring(export_urdf(load_machine(name)))
+    element = robot.find(f"joint[@name='{joint}']/origin")
+    assert element is not None
+    element.set(key, value)
+    with pytest.raises(MachineError, match=reason):
+        import_urdf(ElementTree.tostring(robot, encoding="unicode"))
+
+
+def test_joints_of_no_family_are_refused_with_their_kinds() -> None:
+    text = export_urdf(load_machine("robot_scara")).replace('"prismatic"', '"revolute"')
+    text = text.replace('name="roll" type="revolute"', 'name="roll" type="prismatic"')
+    with pytest.raises(MachineError, match=r"joints RRRRRP.*known are RPPPRR pedestal"):
+        import_urdf(text)
+
+
+def test_legs_in_a_loop_and_broken_leg_tables_are_refused_with_what_to_do() -> None:
+    text = export_urdf(load_machine("linac_hexapod"))
+    looped = text.replace(
+        "</robot>",
+        '<joint name="leg" type="prismatic"><parent link="world"/><child link="table_top"/></joint></robot>',
+    )
+    with pytest.raises(MachineError, match=r"'leg'.*two parents.*igrt_hexapod"):
+        import_urdf(looped)
+    robot = ElementTree.fromstring(text)
+    element = robot.find("igrt_hexapod")
+    assert element is not None
+    element.remove(element[0])
+    with pytest.raises(MachineError, match="six <leg> elements, found 5"):
+        import_urdf(ElementTree.tostring(robot, encoding="unicode"))
+    pedestal_with_legs = export_urdf(load_machine("robot_arm")).replace(
+        "</robot>", "<igrt_hexapod/></robot>"
+    )
+    with pytest.raises(MachineError, match="one <igrt_hexapod> on a pedestal chain"):
+        import_urdf(pedestal_with_legs)
+
+
+def test_meshes_are_kept_by_path_and_unusable_ones_refused_with_the_link() -> None:
+    link = (
+        '<robot name="r"><link name="top"><visual><origin xyz="0.1 0 0"/><geometry>'
+        '<mesh filename="{}" scale="{}"/></geometry></visual></link></robot>'
+    )
+    (mesh,) = mesh_references(link.format("meshes/top.stl", "0.001 0.001 0.001"))
+    assert (mesh.link, mesh.use, mesh.path, mesh.scale) == (
+        "top",
+        "visual",
+        "meshes/top.stl",
+        0.001,
+    )
+    assert mesh.pose[0, 3] == pytest.approx(100.0)
+    for path, scale, reason in (
+        ("package://robot/top.stl", "1 1 1", "not a path beside the file"),
+        ("../top.stl", "1 1 1", "not a path beside the file"),
+        ("top.dae", "1 1 1", "not STL, OBJ or PLY"),
+        ("top.stl", "1 1 -1", "not one positive number"),
+    ):
+        with pytest.raises(MachineError, match=f"link 'top', visual mesh.*{reason}"):
+            mesh_references(link.format(path, scale))
 
 
 def test_tilt_axes_that_do_not_meet_are_no_pedestal() -> None:
@@ -120,7 +261,7 @@ def test_tilt_axes_that_do_not_meet_are_no_pedestal() -> None:
     for joint in robot.iter("joint"):
         if joint.get("name") == "roll":
             joint.find("origin").set("xyz", "0 0 0.05")  # type: ignore[union-attr]
-    with pytest.raises(MachineError, match="must meet"):
+    with pytest.raises(MachineError, match=r"'roll'.*must meet"):
         import_urdf(ElementTree.tostring(robot, encoding="unicode"))
 
 

@@ -19,8 +19,14 @@ def text_of(name: str) -> str:
     )
 
 
-def test_the_three_machines_of_the_design_are_shipped() -> None:
-    assert set(machine_names()) >= {"linac_pedestal", "linac_hexapod", "robot_arm"}
+def test_a_machine_of_every_family_is_shipped() -> None:
+    assert set(machine_names()) >= {"linac_pedestal", "linac_hexapod", "robot_arm", "robot_scara"}
+    assert {load_machine(name).couch().family for name in machine_names()} == {
+        "pedestal",
+        "hexapod",
+        "arm",
+        "scara",
+    }
 
 
 @pytest.mark.parametrize("name", machine_names())

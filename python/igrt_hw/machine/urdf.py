@@ -2,20 +2,20 @@
 
 URDF is in metres and radians; everything here is in millimetres and degrees. A chain is exported joint by joint from
 the world (the isocentre) to the table top, with the axis ranges and speeds; joint names are the axis names. The outward
-six axes of a hexapod are exported as a serial chain: URDF has no closed loops, so its legs are not in the file.
+six axes of a hexapod are exported as a serial chain, its legs in an `<igrt_hexapod>` element: URDF has no closed loops.
 """
 
 from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from igrt_hw._core import Couch, Pose
+from igrt_hw._core import CoreError, Couch, Pose
 from igrt_hw.geometry import Frame
 from igrt_hw.machine.catalogue import Machine, MachineError
 from igrt_hw.machine.description import (
@@ -26,6 +26,7 @@ from igrt_hw.machine.description import (
     PedestalChain,
     ScaraChain,
 )
+from igrt_hw.machine.urdf_families import ReadJoint, couch_of
 
 Matrix = NDArray[np.float64]
 
@@ -74,8 +75,28 @@ def export_urdf(machine: Machine) -> str:
     ElementTree.SubElement(robot, "link", name="table_top")
     tail = ElementTree.SubElement(robot, "joint", name="table_top_mount", type="fixed")
     _place(tail, parent, "table_top", last)
+    if isinstance(description.chain, HexapodChain):
+        robot.append(_legs_of(description.chain))
     ElementTree.indent(robot)
     return '<?xml version="1.0"?>\n' + ElementTree.tostring(robot, encoding="unicode") + "\n"
+
+
+def _legs_of(chain: HexapodChain) -> ElementTree.Element:
+    """What URDF cannot say, in an element that its readers pass over: metres and radians like the rest of the file."""
+    x, y, z, rotation = chain.base_start
+    element = ElementTree.Element(
+        "igrt_hexapod",
+        leg_limits=_text((chain.leg_lower_mm / 1000.0, chain.leg_upper_mm / 1000.0)),
+        base_start=_text((x / 1000.0, y / 1000.0, z / 1000.0, math.radians(rotation))),
+    )
+    for base, platform in zip(chain.base_joints_mm, chain.platform_joints_mm, strict=True):
+        ElementTree.SubElement(
+            element,
+            "leg",
+            base=_text(np.array(base) / 1000.0),
+            platform=_text(np.array(platform) / 1000.0),
+        )
+    return element
 
 
 def _place(element: ElementTree.Element, parent: str, child: str, before: Matrix) -> None:
@@ -185,47 +206,129 @@ def _text(values: Sequence[float] | NDArray[np.float64]) -> str:
 def import_urdf(text: str, *, origin: str = "URDF") -> Couch:
     """A couch from URDF text: the only chain with six moving joints, its root at the isocentre.
 
-    Understood are chains of the pedestal family (rotation about z, then slides along x, y, z, then turns about x and
-    y), wherever the root stands and whatever fixed joints lie between, as long as the three slides and two tilts share
-    one set of axes. Joints keep their own names only in the file; the couch uses the names of its family.
+    Families by the kinds of their joints from the root (R turns, P slides): RPPPRR pedestal, RRRRRR arm with a spherical
+    wrist, PRRRRR SCARA-like. Frames of the links and fixed joints between are free; dimensions follow from the axes
+    (`igrt_hw.machine.urdf_families`). A hexapod is its outward pedestal chain with its legs in an `<igrt_hexapod>`
+    element, as `export_urdf` writes it: URDF itself has no closed loops. Joints keep their own names only in the file;
+    the couch uses those of its family.
 
     Returns:
         The couch; it reproduces the file's forward kinematics to 1e-6 mm and 1e-9 rad at 200 positions, which is
         checked here.
 
     Raises:
-        MachineError: not XML, a chain that branches or is not of this family, missing limits, or mimic joints. Robot
-            arms are not imported: describe them in a machine file.
+        MachineError: not XML, a chain that branches, loops or is of no family, missing limits, or mimic joints; names
+            the joint.
     """
-    joints, tail = _read_chain(text, origin)
-    kinds = "".join("P" if joint.linear else "R" for joint in joints)
-    if kinds != "RPPPRR":
+    robot = _robot(text, origin)
+    joints, tail = _read_chain(robot, origin)
+    couch = couch_of(joints, tail, origin)
+    legs = robot.findall("igrt_hexapod")
+    if not legs:
+        return couch
+    if len(legs) > 1 or couch.family != "pedestal":
         raise MachineError(
-            f"{origin}: joints {kinds} (R turns, P slides) are no pedestal couch, RPPPRR; "
-            "describe other couches in a machine file (TOML)"
+            f"{origin}: one <igrt_hexapod> on a pedestal chain makes a hexapod; found {len(legs)} on {couch.family}"
         )
-    couch = _pedestal_from(joints, tail, origin)
-    _check_reproduces(couch, joints, tail, origin)
-    return couch
+    return _hexapod_of(couch, legs[0], origin)
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    name: str
-    before: Matrix
-    axis: NDArray[np.float64]
-    linear: bool
-    lower: float
-    upper: float
+def _hexapod_of(chain: Couch, element: ElementTree.Element, origin: str) -> Couch:
+    still = Pose.identity(Frame.FIXED, Frame.BASE), Pose.identity(Frame.FLANGE, Frame.TABLE_TOP)
+    placed = any(
+        max(mount.deviation(none)) > 1e-9
+        for mount, none in zip((chain.base, chain.tool), still, strict=True)
+    )
+    if placed or max(abs(zero) for zero in chain.axis_map[1]) > 1e-9:
+        raise MachineError(
+            f"{origin}: a hexapod's chain is that of IEC 61217 with no fixed transforms between: root at the isocentre, "
+            "pitch and roll in the table-top origin; put the offsets into the axis zeros or describe it in TOML"
+        )
+    legs = element.findall("leg")
+    if len(legs) != 6:
+        raise MachineError(f"{origin}, <igrt_hexapod>: six <leg> elements, found {len(legs)}")
+    base, platform = (
+        [_numbers(leg.get(key, ""), 3, f"leg {number + 1} {key}", origin) * 1000.0 for number, leg in enumerate(legs)]
+        for key in ("base", "platform")
+    )  # fmt: skip
+    low, high = _numbers(element.get("leg_limits", ""), 2, "leg_limits", origin) * 1000.0
+    start = _numbers(element.get("base_start", ""), 4, "base_start", origin)
+    try:
+        return Couch.hexapod(
+            chain.limits,
+            base_joints_mm=base,
+            platform_joints_mm=platform,
+            leg_limits_mm=(float(low), float(high)),
+            base_axes=(*(start[:3] * 1000.0), math.degrees(start[3])),
+        )
+    except CoreError as error:
+        raise MachineError(f"{origin}, <igrt_hexapod>: {error}") from error
 
 
-def _read_chain(text: str, origin: str) -> tuple[list[_Read], Matrix]:
+def _robot(text: str, origin: str) -> ElementTree.Element:
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise MachineError(f"{origin}: document types and entities are refused")
     try:
-        robot = ElementTree.fromstring(text)  # entities are refused above
+        return ElementTree.fromstring(text)  # entities are refused above
     except ElementTree.ParseError as error:
         raise MachineError(f"{origin}: not XML: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class MeshReference:
+    """A mesh that a URDF file names; nothing is read from it here.
+
+    Attributes:
+        link: the link it belongs to; `use` is `visual` or `collision`.
+        path: as the file has it, relative to the file.
+        scale: URDF lengths are metres, so a mesh in millimetres has 0.001.
+        pose: link <- mesh, homogeneous, mm.
+    """
+
+    link: str
+    use: str
+    path: str
+    scale: float
+    pose: Matrix
+
+
+def mesh_references(text: str, *, origin: str = "URDF") -> tuple[MeshReference, ...]:
+    """Every mesh that the file names, visual and collision.
+
+    Raises:
+        MachineError: a mesh that cannot be used here, with the link and what to do: a `package://` or other URI, an
+            absolute path, a format other than STL, OBJ and PLY, a scale that is not one positive number.
+    """
+    found = []
+    for link in _robot(text, origin).iter("link"):
+        for use in ("visual", "collision"):
+            for element in link.findall(use):
+                mesh = element.find("geometry/mesh")
+                if mesh is not None:
+                    found.append(_mesh_of(link.get("name", ""), use, element, mesh, origin))
+    return tuple(found)
+
+
+def _mesh_of(
+    link: str, use: str, element: ElementTree.Element, mesh: ElementTree.Element, origin: str
+) -> MeshReference:
+    place = f"{origin}, link {link!r}, {use} mesh"
+    path = mesh.get("filename", "")
+    if "://" in path or path.startswith(("/", "~")) or ".." in path.split("/") or not path:
+        raise MachineError(
+            f"{place}: {path!r} is not a path beside the file; copy the mesh there and name it"
+        )
+    if not path.lower().endswith((".stl", ".obj", ".ply")):
+        raise MachineError(f"{place}: {path!r} is not STL, OBJ or PLY; convert it")
+    scale = _numbers(mesh.get("scale", "1 1 1"), 3, "scale", place)
+    if not (scale[0] > 0.0 and (scale == scale[0]).all()):
+        raise MachineError(
+            f"{place}: scale {scale.tolist()} is not one positive number; apply it to the mesh"
+        )
+    return MeshReference(link, use, path, float(scale[0]), _origin_of(element, place))
+
+
+def _read_chain(robot: ElementTree.Element, origin: str) -> tuple[list[ReadJoint], Matrix]:
     by_parent: dict[str, list[ElementTree.Element]] = {}
     children = set()
     for joint in robot.iter("joint"):
@@ -234,6 +337,11 @@ def _read_chain(text: str, origin: str) -> tuple[list[_Read], Matrix]:
             _attribute(joint, "child", "link", origin),
         )
         by_parent.setdefault(parent, []).append(joint)
+        if child in children:
+            raise MachineError(
+                f"{origin}, joint {joint.get('name', '')!r}: link {child!r} has two parents; URDF is a tree without "
+                "loops. Legs of a hexapod go into <igrt_hexapod> (see docs/machines.md)"
+            )
         children.add(child)
     roots = [
         link.get("name", "") for link in robot.iter("link") if link.get("name", "") not in children
@@ -245,15 +353,16 @@ def _read_chain(text: str, origin: str) -> tuple[list[_Read], Matrix]:
 
 def _follow(
     by_parent: dict[str, list[ElementTree.Element]], root: str, origin: str
-) -> tuple[list[_Read], Matrix]:
-    joints: list[_Read] = []
+) -> tuple[list[ReadJoint], Matrix]:
+    joints: list[ReadJoint] = []
     fixed = np.eye(4)
     link, steps = root, 0
     while link in by_parent:
         steps += 1
         if len(by_parent[link]) != 1 or steps > 64:
             raise MachineError(
-                f"{origin}: the chain branches or loops at link {link!r}; a couch is one open chain"
+                f"{origin}: the chain branches or loops at link {link!r}; a couch is one open chain "
+                "(legs of a hexapod go into <igrt_hexapod>)"
             )
         joint = by_parent[link][0]
         name, kind = joint.get("name", ""), joint.get("type", "")
@@ -273,7 +382,9 @@ def _follow(
     return joints, fixed
 
 
-def _moving(joint: ElementTree.Element, name: str, kind: str, before: Matrix, origin: str) -> _Read:
+def _moving(
+    joint: ElementTree.Element, name: str, kind: str, before: Matrix, origin: str
+) -> ReadJoint:
     axis_element = joint.find("axis")
     axis = _numbers(
         axis_element.get("xyz", "") if axis_element is not None else "1 0 0", 3, name, origin
@@ -284,7 +395,7 @@ def _moving(joint: ElementTree.Element, name: str, kind: str, before: Matrix, or
     linear = kind == "prismatic"
     scale = 1000.0 if linear else 180.0 / math.pi
     if kind == "continuous":
-        return _Read(name, before, axis / length, linear, -180.0, 180.0)
+        return ReadJoint(name, before, axis / length, linear, -180.0, 180.0)
     limit = joint.find("limit")
     if limit is None or limit.get("lower") is None or limit.get("upper") is None:
         raise MachineError(
@@ -293,7 +404,7 @@ def _moving(joint: ElementTree.Element, name: str, kind: str, before: Matrix, or
     lower, upper = (
         _numbers(limit.get(key, ""), 1, name, origin)[0] * scale for key in ("lower", "upper")
     )
-    return _Read(name, before, axis / length, linear, lower, upper)
+    return ReadJoint(name, before, axis / length, linear, lower, upper)
 
 
 def _origin_of(joint: ElementTree.Element, origin: str) -> Matrix:
@@ -322,90 +433,3 @@ def _numbers(text: str, count: int, name: str, origin: str) -> NDArray[np.float6
     if values.shape != (count,) or not np.isfinite(values).all():
         raise MachineError(f"{origin}, joint {name!r}: {text!r} is not {count} finite numbers")
     return values
-
-
-def _pedestal_from(joints: list[_Read], tail: Matrix, origin: str) -> Couch:
-    """Base where the rotation axis stands with the table's axes at zero; the rest must follow IEC 61217."""
-    frames = list(_frames_at_zero(joints))
-    axes = [frame[:3, :3] @ joint.axis for frame, joint in zip(frames, joints, strict=True)]
-    up, (across, along, lift) = axes[0], _slides(axes[1:4], origin)
-    order = [
-        int(np.argmax([abs(axis @ want) for axis in axes[1:4]])) for want in (across, along, lift)
-    ]
-    rotation = np.column_stack((across, along, lift))
-    checks = (
-        (axes[4], across, "the first tilt turns about the lateral axis (pitch)"),
-        (axes[5], along, "the second tilt turns about the longitudinal axis (roll)"),
-        (up, lift, "the couch rotation turns about the vertical axis"),
-    )
-    for got, want, rule in checks:
-        if float(got @ want) < 1.0 - 1e-9:
-            raise MachineError(
-                f"{origin}: {rule}, in the positive sense; this file has {got} for {want}"
-            )
-    if order != [0, 1, 2]:
-        raise MachineError(f"{origin}: slides come in the order lateral, longitudinal, vertical")
-    base = np.eye(4)
-    base[:3, :3], base[:3, 3] = rotation, frames[0][:3, 3]
-    # At zero: fixed <- table top = base . T(0, Ey, 0) . T(table-top origin) . tool.
-    pivot = np.linalg.inv(base) @ frames[5]
-    end = frames[5] @ tail
-    shift = _shift(*pivot[:3, 3])
-    tool = np.linalg.inv(base @ shift) @ end
-    limits = [
-        (joint.lower, joint.upper) for joint in (*joints[1:4], joints[0], joints[4], joints[5])
-    ]
-    zeros = (*pivot[:3, 3], 0.0, 0.0, 0.0)
-    return Couch.pedestal(
-        limits,
-        base=Pose.from_matrix(base, Frame.FIXED, Frame.BASE),
-        tool=Pose.from_matrix(tool, Frame.FLANGE, Frame.TABLE_TOP),
-    ).with_axis_map((1.0,) * 6, zeros)
-
-
-def _slides(
-    directions: Sequence[NDArray[np.float64]], origin: str
-) -> tuple[NDArray[np.float64], ...]:
-    table = np.array(directions)
-    if not np.allclose(table @ table.T, np.eye(3), atol=1e-9) or np.linalg.det(table) < 0.0:
-        raise MachineError(
-            f"{origin}: the three slides are not perpendicular and right-handed: {table.tolist()}"
-        )
-    return tuple(table)
-
-
-def _frames_at_zero(joints: Sequence[_Read]) -> Iterator[Matrix]:
-    frame = np.eye(4)
-    for joint in joints:
-        frame = frame @ joint.before
-        yield frame
-
-
-def _forward(joints: Sequence[_Read], tail: Matrix, positions: Sequence[float]) -> Matrix:
-    frame = np.eye(4)
-    for joint, value in zip(joints, positions, strict=True):
-        x, y, z = (float(a) for a in joint.axis)
-        motion = (
-            _shift(x * value, y * value, z * value) if joint.linear else _turn((x, y, z), value)
-        )
-        frame = frame @ joint.before @ motion
-    return frame @ tail
-
-
-def _check_reproduces(couch: Couch, joints: Sequence[_Read], tail: Matrix, origin: str) -> None:
-    draws = np.random.default_rng(61217).random((200, 6))
-    for draw in draws:
-        chain = [
-            joint.lower + (joint.upper - joint.lower) * f
-            for joint, f in zip(joints, draw, strict=True)
-        ]
-        rotation, lateral, longitudinal, vertical, pitch, roll = chain
-        got = couch.forward((lateral, longitudinal, vertical, rotation, pitch, roll))
-        want = Pose.from_matrix(_forward(joints, tail, chain), Frame.FIXED, Frame.TABLE_TOP)
-        off_mm, off_deg = got.deviation(want)
-        if off_mm > 1e-6 or math.radians(off_deg) > 1e-9:
-            raise MachineError(
-                f"{origin}: not a pedestal couch: its model is off by {off_mm:.3g} mm and {off_deg:.3g} deg "
-                f"at {chain}; "
-                "tilt axes must meet in the table-top origin"
-            )

@@ -159,19 +159,33 @@ fn forward_batch_4096(bencher: Bencher, family: &str) {
         .bench(|| couch.forward_batch(black_box(&axes)));
 }
 
-#[divan::bench]
-fn pedestal_inverse_nearest_batch_4096(bencher: Bencher) {
-    let couch = couch("pedestal");
-    let poses: Vec<Matrix> = couch.forward_batch(&axes(&couch)).unwrap();
+/// Poses that the couch reaches: within the limits, and within the legs of a hexapod.
+fn reached(couch: &Couch) -> Vec<Matrix> {
+    let mut next = uniform();
+    let travel = [30.0, 30.0, 30.0, 0.05, 0.05, 0.05];
+    let axes: Vec<[f64; 6]> = if matches!(couch.family(), Family::Hexapod(_)) {
+        (0..ROWS)
+            .map(|_| travel.map(|t| t * (2.0 * next() - 1.0)))
+            .collect()
+    } else {
+        axes(couch)
+    };
+    couch.forward_batch(&axes).unwrap()
+}
+
+#[divan::bench(args = FAMILIES)]
+fn inverse_nearest_batch_4096(bencher: Bencher, family: &str) {
+    let couch = couch(family);
+    let poses = reached(&couch);
     bencher
         .counter(ROWS)
         .bench(|| couch.inverse_nearest_batch(black_box(&poses), &[0.0; 6]));
 }
 
-#[divan::bench]
-fn arm_inverse_every_branch_batch_4096(bencher: Bencher) {
-    let couch = couch("arm");
-    let poses: Vec<Matrix> = couch.forward_batch(&axes(&couch)).unwrap();
+#[divan::bench(args = FAMILIES)]
+fn inverse_every_branch_batch_4096(bencher: Bencher, family: &str) {
+    let couch = couch(family);
+    let poses = reached(&couch);
     bencher
         .counter(ROWS)
         .bench(|| couch.inverse_batch(black_box(&poses)));

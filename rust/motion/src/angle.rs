@@ -30,6 +30,14 @@ fn wrap(angle: f64, half: f64, turn: f64) -> f64 {
     }
 }
 
+/// The angle less the whole turns nearest to it, without branches, for a kernel; not above half a turn but for round-off.
+#[inline(always)]
+pub(crate) fn less_turns(angle: f64) -> f64 {
+    /// 1.5 * 2^52: adding it rounds to the nearest integer.
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    angle - TAU * ((angle * (1.0 / TAU) + ROUND) - ROUND)
+}
+
 /// The angle `base + k turns` inside `[lower, upper]` that lies nearest to `near`; `None` where no turn fits.
 /// `slack` is the round-off allowed at the ends of the range.
 pub(crate) fn turn_within(base: f64, near: f64, lower: f64, upper: f64, slack: f64) -> Option<f64> {
@@ -58,6 +66,21 @@ mod tests {
         assert_eq!(wrap_deg(-540.0), 180.0);
         assert_eq!(wrap_deg(0.1), 0.1);
         assert!(wrap_deg(f64::NAN).is_nan());
+    }
+
+    #[test]
+    fn whole_turns_are_taken_off_and_nothing_else() {
+        for angle in [0.0, -0.0, 3.1, -3.1, PI, 1e-300] {
+            assert_eq!(less_turns(angle), angle);
+        }
+        for angle in [-6.0, -3.2, 3.2, 7.0, 12.0, -12.0] {
+            let got = less_turns(angle);
+            assert!(
+                got.abs() <= PI && (wrap_rad(angle) - got).abs() < 4e-15,
+                "{angle}: {got}"
+            );
+        }
+        assert!(less_turns(f64::NAN).is_nan());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Six revolute joints with a spherical wrist.
 
+use crate::angle::less_turns;
 use crate::couch::{Screw, Singularity};
 use crate::error::{MotionError, geometry};
 use crate::rigid::{Mat3, Rigid, Vec3, dot, mul, transpose};
@@ -34,6 +35,18 @@ struct Reach {
     /// Distance from axis 1 and height of joint 3 and of the wrist centre.
     elbow: (f64, f64),
     wrist: (f64, f64),
+}
+
+/// Joint 1 and what joints 2 and 3 are made of, for one sign of the shoulder.
+pub(crate) struct Shoulder {
+    q1: f64,
+    sin1: f64,
+    cos1: f64,
+    towards: f64,
+    bend: f64,
+    inner: f64,
+    /// Radius of the wrist centre and distance from joint 2, over the size of the arm, whichever is smaller.
+    reach: f64,
 }
 
 impl Arm {
@@ -160,6 +173,12 @@ impl Arm {
         m: &Rigid,
         (shoulder, elbow): (f64, f64),
     ) -> ([[f64; 6]; 2], f64) {
+        self.wrists(m, &self.shoulder(m, shoulder), elbow)
+    }
+
+    /// What both elbows share for one sign of the shoulder.
+    #[inline(always)]
+    pub(crate) fn shoulder(&self, m: &Rigid, sign: f64) -> Shoulder {
         let centre = self.wrist_centre(m);
         let rest = (centre[0] * centre[0] + centre[1] * centre[1]) - self.b * self.b;
         let radius = if rest > -1e-9 {
@@ -167,8 +186,8 @@ impl Arm {
         } else {
             f64::NAN
         };
-        let x = shoulder * radius;
-        let q1 = atan2(centre[1], centre[0]) - atan2(self.b, x);
+        let x = sign * radius;
+        let q1 = less_turns(atan2(centre[1], centre[0]) - atan2(self.b, x));
         let (sin1, cos1) = sin_cos(q1);
         let (u, w) = (x - self.a1, centre[2] - self.c1);
         let square = u * u + w * w;
@@ -181,19 +200,30 @@ impl Arm {
         } else {
             f64::NAN
         };
-        let bend = atan2(sin_elbow, cos_elbow);
-        let inner = atan2(self.fore * sin_elbow, self.c2 + self.fore * cos_elbow);
-        let q2 = atan2(u, w) - elbow * inner;
-        let q3 = elbow * bend - self.fore_angle;
-        let ([a, b], sine) = wrist(m, sin1, cos1, [q2, q3]);
         let size = self.c2 + self.fore;
-        let singular = sine.min(radius / size).min(square.sqrt() / size);
+        Shoulder {
+            q1,
+            sin1,
+            cos1,
+            towards: atan2(u, w),
+            bend: atan2(sin_elbow, cos_elbow),
+            inner: atan2(self.fore * sin_elbow, self.c2 + self.fore * cos_elbow),
+            reach: (radius / size).min(square.sqrt() / size),
+        }
+    }
+
+    /// Both flips of the wrist for one sign of the elbow.
+    #[inline(always)]
+    pub(crate) fn wrists(&self, m: &Rigid, at: &Shoulder, elbow: f64) -> ([[f64; 6]; 2], f64) {
+        let q2 = less_turns(at.towards - elbow * at.inner);
+        let q3 = less_turns(elbow * at.bend - self.fore_angle);
+        let ([a, b], sine) = wrist(m, at.sin1, at.cos1, [q2, q3]);
         (
             [
-                [q1, q2, q3, a[0], a[1], a[2]],
-                [q1, q2, q3, b[0], b[1], b[2]],
+                [at.q1, q2, q3, a[0], a[1], a[2]],
+                [at.q1, q2, q3, b[0], b[1], b[2]],
             ],
-            singular,
+            sine.min(at.reach),
         )
     }
 

@@ -17,6 +17,8 @@ pub const VERIFIED_MM: f64 = 1e-6;
 pub const VERIFIED_RAD: f64 = 1e-9;
 /// A margin (a sine, or a length over the reach) below this is a singularity.
 pub(crate) const SINGULAR: f64 = 1e-8;
+/// A rotary value nearer to zero (or to a seed) than this is not meant by another turn.
+pub(crate) const NO_TURN: f64 = std::f64::consts::PI - 1e-3;
 /// What a radian counts for in millimetres when two branches are compared: about half the length of a patient.
 const ARM_MM_PER_RAD: f64 = 500.0;
 
@@ -102,6 +104,10 @@ pub struct Branches {
 }
 
 impl Branches {
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+
     /// The axis sets, mm and radians.
     #[must_use]
     pub fn as_slice(&self) -> &[[f64; 6]] {
@@ -152,6 +158,10 @@ pub struct Couch {
     limits: Limits,
     /// The limits, narrowed where a rotary axis could be meant by another turn: inside, nothing has to be chosen.
     inner: Limits,
+    /// The limits of what no whole turn can bring inside; infinite for a rotary axis that has room for another turn.
+    outer: Limits,
+    /// Half a turn each way for rotary axes, infinite for linear ones.
+    principal: Limits,
     /// joint = gain * axis + offset.
     gain: [f64; 6],
     offset: [f64; 6],
@@ -169,6 +179,8 @@ impl Couch {
             family,
             limits,
             inner: limits,
+            outer: limits,
+            principal: limits,
             gain: [1.0; 6],
             offset: [0.0; 6],
             base: Rigid::IDENTITY,
@@ -176,29 +188,58 @@ impl Couch {
             tool: Rigid::IDENTITY,
             tool_inverse: Rigid::IDENTITY,
         };
-        let half_turn = std::f64::consts::PI - 1e-3;
         let kinds = couch.axis_kinds();
-        for ((low, high), kind) in couch
-            .inner
-            .lower
-            .iter_mut()
-            .zip(&mut couch.inner.upper)
-            .zip(kinds)
-        {
+        let inner = couch.inner.lower.iter_mut().zip(&mut couch.inner.upper);
+        let outer = couch.outer.lower.iter_mut().zip(&mut couch.outer.upper);
+        for (((low, high), (least, most)), kind) in inner.zip(outer).zip(kinds) {
+            let narrow = *low >= -NO_TURN && *high <= NO_TURN;
+            if kind == AxisKind::Rotary && !narrow {
+                (*least, *most) = (f64::NEG_INFINITY, f64::INFINITY);
+            } else {
+                (*least, *most) = (*low - 2.0 * ROUND_OFF, *high + 2.0 * ROUND_OFF);
+            }
             if kind == AxisKind::Rotary {
-                *low = low.max(-half_turn);
-                *high = high.min(half_turn);
+                *low = low.max(-NO_TURN);
+                *high = high.min(NO_TURN);
             }
         }
+        let ends = |end: f64| {
+            kinds.map(|kind| {
+                if kind == AxisKind::Rotary {
+                    end.copysign(1.0).min(NO_TURN).copysign(end)
+                } else {
+                    end
+                }
+            })
+        };
+        couch.principal.lower = ends(f64::NEG_INFINITY);
+        couch.principal.upper = ends(f64::INFINITY);
         couch
     }
 
-    pub(crate) fn inner_lower(&self) -> &[f64; 6] {
-        &self.inner.lower
+    /// Whether an axis set needs no turn to be principal and is within the limits; false for not a number.
+    #[inline(always)]
+    pub(crate) fn plainly_allowed(&self, axes: &[f64; 6]) -> bool {
+        let mut inside = true;
+        for ((q, low), high) in axes.iter().zip(&self.inner.lower).zip(&self.inner.upper) {
+            inside &= (*q >= *low) & (*q <= *high);
+        }
+        inside
     }
 
-    pub(crate) fn inner_upper(&self) -> &[f64; 6] {
-        &self.inner.upper
+    /// Whether an axis is outside its limits and no whole turn of it can be inside; false for not a number.
+    #[inline(always)]
+    pub(crate) fn plainly_outside(&self, axes: &[f64; 6]) -> bool {
+        let mut within = true;
+        for ((q, least), most) in axes.iter().zip(&self.outer.lower).zip(&self.outer.upper) {
+            within &= (*q >= *least) & (*q <= *most);
+        }
+        let mut principal = true;
+        let turns = self.principal.lower.iter().zip(&self.principal.upper);
+        for (q, (least, most)) in axes.iter().zip(turns) {
+            principal &= (*q >= *least) & (*q <= *most);
+        }
+        !within & principal
     }
 
     /// The same couch with its foot and its table top elsewhere.
@@ -385,7 +426,7 @@ impl Couch {
         }
     }
 
-    fn within_limits(&self, axes: &[f64; 6]) -> bool {
+    pub(crate) fn within_limits(&self, axes: &[f64; 6]) -> bool {
         self.limits.contain(axes) && self.leg_violation(axes).is_none()
     }
 
@@ -807,7 +848,11 @@ impl Couch {
     }
 }
 
-fn nearest(kinds: [AxisKind; 6], branches: &[[f64; 6]], seed: &[f64; 6]) -> Option<[f64; 6]> {
+pub(crate) fn nearest(
+    kinds: [AxisKind; 6],
+    branches: &[[f64; 6]],
+    seed: &[f64; 6],
+) -> Option<[f64; 6]> {
     let distance = |axes: &[f64; 6]| {
         let weighed = axes.iter().zip(seed).zip(kinds).map(|((a, s), kind)| {
             let step = if kind == AxisKind::Rotary {

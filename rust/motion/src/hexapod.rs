@@ -13,12 +13,41 @@ macro_rules! unrolled {
     })*};
 }
 
-/// Newton settles in four or five steps inside the travel of a couch; more than this is a failure, and is said.
+/// Newton settles in two or three steps inside the travel of a couch; more than this is a failure, and is said.
 pub(crate) const ITERATIONS_MAX: usize = 20;
 /// Leg residual at which Newton stops; the next step would change the pose by round-off only.
 pub(crate) const SETTLED_MM: f64 = 1e-9;
 /// Beyond this tilt from neutral the platform has gone through to another assembly of the same leg lengths.
-const ASSEMBLY_TILT_MAX: f64 = 0.5;
+/// Half a radian, as the square of its chord: 4 sin^2(0.25).
+pub(crate) const ASSEMBLY_CHORD2_MAX: f64 = 0.244_834_876_219_254_4;
+
+/// Squared chord of the platform's turn from neutral.
+#[inline(always)]
+pub(crate) fn tilt_chord2(platform: &Rigid) -> f64 {
+    platform.misfit(&Rigid::IDENTITY).1
+}
+
+/// The six legs at one pose of the platform: joints from its centre, legs as vectors, their lengths; mm.
+#[derive(Clone, Copy)]
+pub(crate) struct Stance {
+    pub arms: [Vec3; 6],
+    pub legs: [Vec3; 6],
+    pub lengths: [f64; 6],
+}
+
+impl Stance {
+    /// Largest difference from the lengths asked for, mm.
+    #[inline(always)]
+    pub(crate) fn residual(&self, lengths: &[f64; 6]) -> f64 {
+        let mut worst = 0.0_f64;
+        unrolled!(LEG in [0 1 2 3 4 5] {
+            let size = (lengths[LEG] - self.lengths[LEG]).abs();
+            // A comparison that keeps not-a-number: `max` would drop it and call a broken pose settled.
+            worst = if size <= worst { worst } else { size };
+        });
+        worst
+    }
+}
 
 /// Six legs between a base couch (lateral, longitudinal, vertical, rotation) and the table top.
 ///
@@ -181,37 +210,63 @@ impl Hexapod {
         lengths
     }
 
-    /// One Newton step from `platform` towards the leg lengths.
+    /// Where the legs are with the platform at a pose relative to neutral, for a test and a step.
+    #[inline(always)]
+    pub(crate) fn stance(&self, platform: &Rigid) -> Stance {
+        let mut stance = Stance {
+            arms: [[0.0; 3]; 6],
+            legs: [[0.0; 3]; 6],
+            lengths: [0.0; 6],
+        };
+        unrolled!(LEG in [0 1 2 3 4 5] {
+            let arm = rotate(&platform.r, &self.platform_joints[LEG]);
+            let leg = sub(&[platform.p[0] + arm[0], platform.p[1] + arm[1], platform.p[2] + arm[2]], &self.base_joints[LEG]);
+            stance.arms[LEG] = arm;
+            stance.legs[LEG] = leg;
+            stance.lengths[LEG] = dot(&leg, &leg).sqrt();
+        });
+        stance
+    }
+
+    /// One Newton step from `platform`, whose legs stand as in `stance`, towards the leg lengths.
     ///
     /// Normal equations with LDL^T, without branches, so that a loop over poses vectorises; Newton corrects what the
     /// squared condition number costs. Cayley's map keeps the rotation orthogonal to round-off.
     #[inline(always)]
-    pub(crate) fn step(&self, platform: &Rigid, lengths: &[f64; 6]) -> Rigid {
+    pub(crate) fn step(&self, platform: &Rigid, stance: &Stance, lengths: &[f64; 6]) -> Rigid {
         let unit = 1.0 / self.radius;
         let mut rows = [[0.0_f64; 7]; 6];
         unrolled!(LEG in [0 1 2 3 4 5] {
-            let arm = rotate(&platform.r, &self.platform_joints[LEG]);
-            let v = sub(&[platform.p[0] + arm[0], platform.p[1] + arm[1], platform.p[2] + arm[2]], &self.base_joints[LEG]);
-            let length = dot(&v, &v).sqrt();
-            let scale = 1.0 / length;
+            let v = stance.legs[LEG];
+            let scale = 1.0 / stance.lengths[LEG];
             let u = [v[0] * scale, v[1] * scale, v[2] * scale];
-            let turn = cross(&arm, &u);
-            rows[LEG] = [u[0], u[1], u[2], turn[0] * unit, turn[1] * unit, turn[2] * unit, lengths[LEG] - length];
+            let turn = cross(&stance.arms[LEG], &u);
+            rows[LEG] = [
+                u[0], u[1], u[2], turn[0] * unit, turn[1] * unit, turn[2] * unit,
+                lengths[LEG] - stance.lengths[LEG],
+            ];
         });
         self.moved(platform, &solve_normal(&rows))
     }
 
-    /// Newton's first step from neutral, where the inverse of the Jacobian is known beforehand.
+    /// A first guess from neutral: two steps with the inverse of the Jacobian there, which is known beforehand. The
+    /// second costs a fifth of a Newton step and saves one.
     #[inline(always)]
-    pub(crate) fn first_step(&self, lengths: &[f64; 6]) -> Rigid {
+    pub(crate) fn first_guess(&self, lengths: &[f64; 6]) -> Rigid {
+        let near = self.neutral_step(&Rigid::IDENTITY, &self.neutral_legs, lengths);
+        self.neutral_step(&near, &self.legs(&near), lengths)
+    }
+
+    #[inline(always)]
+    fn neutral_step(&self, platform: &Rigid, have: &[f64; 6], lengths: &[f64; 6]) -> Rigid {
         let mut x = [0.0_f64; 6];
         unrolled!(LEG in [0 1 2 3 4 5] {
-            let change = lengths[LEG] - self.neutral_legs[LEG];
+            let change = lengths[LEG] - have[LEG];
             unrolled!(I in [0 1 2 3 4 5] {
                 x[I] += self.neutral_inverse[I][LEG] * change;
             });
         });
-        self.moved(&Rigid::IDENTITY, &x)
+        self.moved(platform, &x)
     }
 
     /// A pose moved by a solution of Newton: x, y, z in mm, then rotations times the platform radius.
@@ -228,29 +283,20 @@ impl Hexapod {
         }
     }
 
-    /// Largest difference between the legs at a pose of the platform and the lengths asked for, mm.
-    #[inline(always)]
-    pub(crate) fn residual(&self, platform: &Rigid, lengths: &[f64; 6]) -> f64 {
-        let have = self.legs(platform);
-        let mut worst = 0.0_f64;
-        unrolled!(LEG in [0 1 2 3 4 5] {
-            let size = (lengths[LEG] - have[LEG]).abs();
-            // A comparison that keeps not-a-number: `max` would drop it and call a broken pose settled.
-            worst = if size <= worst { worst } else { size };
-        });
-        worst
-    }
-
     /// Pose of the platform relative to neutral from leg lengths, by Newton from `start`, else from neutral.
     fn settle(&self, lengths: &[f64; 6], start: Option<&Rigid>) -> Result<Rigid, MotionError> {
-        let mut platform = start.copied().unwrap_or_else(|| self.first_step(lengths));
-        let mut worst = f64::INFINITY;
+        let mut platform = start.copied().unwrap_or_else(|| self.first_guess(lengths));
+        let mut stance = self.stance(&platform);
         for _ in 0..ITERATIONS_MAX {
-            platform = self.step(&platform, lengths);
-            worst = self.residual(&platform, lengths);
-            if worst < SETTLED_MM {
+            if stance.residual(lengths) < SETTLED_MM {
                 return self.check_assembly(&platform).map(|()| platform);
             }
+            platform = self.step(&platform, &stance, lengths);
+            stance = self.stance(&platform);
+        }
+        let worst = stance.residual(lengths);
+        if worst < SETTLED_MM {
+            return self.check_assembly(&platform).map(|()| platform);
         }
         Err(MotionError::NotConverged(format!(
             "hexapod forward from legs {lengths:.3?} mm still has {worst:.3e} mm after {ITERATIONS_MAX} Newton steps; \
@@ -265,8 +311,8 @@ impl Hexapod {
     }
 
     pub(crate) fn check_assembly(&self, platform: &Rigid) -> Result<(), MotionError> {
-        let (_, tilt) = platform.deviation(&Rigid::IDENTITY);
-        if tilt > ASSEMBLY_TILT_MAX {
+        if tilt_chord2(platform) > ASSEMBLY_CHORD2_MAX {
+            let (_, tilt) = platform.deviation(&Rigid::IDENTITY);
             let degrees = tilt.to_degrees();
             return Err(MotionError::NotConverged(format!(
                 "hexapod forward settled {degrees:.1} degrees from neutral, in another assembly of the same legs; \
@@ -331,6 +377,19 @@ impl Hexapod {
         } else {
             0.0
         }
+    }
+
+    /// Whether every leg is within its range at a pose of the chain's end, round-off allowed; as [`Hexapod::leg_violation`].
+    #[inline(always)]
+    pub(crate) fn legs_within_limits(&self, m: &Rigid) -> bool {
+        let (low, high) = self.leg_limits;
+        let lengths = self.legs(&self.platform(m));
+        let mut within = true;
+        unrolled!(LEG in [0 1 2 3 4 5] {
+            let beyond = if lengths[LEG] < low { low - lengths[LEG] } else { lengths[LEG] - high };
+            within &= !(beyond > crate::limits::ROUND_OFF);
+        });
+        within
     }
 
     pub(crate) fn leg_violation(&self, m: &Rigid) -> Option<String> {

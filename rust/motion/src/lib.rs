@@ -15,23 +15,27 @@
 mod angle;
 mod arm;
 mod batch;
+mod branch_table;
 pub mod clearance;
 mod correction;
 mod couch;
 mod error;
 mod frame;
 mod hexapod;
+mod leg_table;
 mod limits;
 mod pedestal;
 mod pose;
 mod rigid;
 mod scara;
 mod trig;
+mod vector;
 mod window;
 
 pub use angle::{wrap_deg, wrap_rad};
 pub use arm::Arm;
-pub use batch::{BranchTable, Matrix, Outcome};
+pub use batch::{Matrix, Outcome};
+pub use branch_table::{BranchTable, NearestTable};
 pub use correction::Correction;
 pub use couch::{AxisKind, Branches, Couch, Family, Singularity, VERIFIED_MM, VERIFIED_RAD};
 pub use error::MotionError;
@@ -40,6 +44,7 @@ pub use frame::{
     Turntable, Untyped,
 };
 pub use hexapod::Hexapod;
+pub use leg_table::LegTable;
 pub use limits::Limits;
 pub use pedestal::Pedestal;
 pub use pose::{Pose, RIGIDITY_TOLERANCE};

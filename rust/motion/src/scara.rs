@@ -2,6 +2,7 @@
 
 use std::f64::consts::PI;
 
+use crate::angle::less_turns;
 use crate::couch::{Screw, Singularity, Solutions};
 use crate::error::{MotionError, geometry};
 use crate::rigid::{Rigid, Vec3, angles, mul, rotate, yaw_pitch_roll};
@@ -101,8 +102,22 @@ impl Scara {
         let inner = atan2(l2 * sin_elbow, l1 + l2 * cos_elbow);
         let (left, right) = (towards - inner, towards + inner);
         let branches = [
-            [z, left, elbow, yaw - left - elbow, pitch, roll],
-            [z, right, -elbow, yaw - right + elbow, pitch, roll],
+            [
+                z,
+                less_turns(left),
+                elbow,
+                less_turns(yaw - left - elbow),
+                pitch,
+                roll,
+            ],
+            [
+                z,
+                less_turns(right),
+                -elbow,
+                less_turns(yaw - right + elbow),
+                pitch,
+                roll,
+            ],
         ];
         (branches, square.sqrt() / (l1 + l2))
     }

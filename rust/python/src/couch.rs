@@ -5,7 +5,7 @@ use igrt_motion::{
     Pedestal, Pose, Scara, TableTop,
 };
 use numpy::ndarray::{Array2, Array3};
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods};
 use pyo3::prelude::*;
 
 use crate::error::{CoreError, GeometryError, OrRaise, detached};
@@ -422,15 +422,18 @@ impl PyCouch {
     ) -> PyResult<(Bound<'py, PyArray2<f64>>, Status<'py>)> {
         let poses = matrices(matrices_mm, "poses")?;
         let seed = self.core_axes(seed)?;
-        let (axes, status): (Vec<[f64; 6]>, Vec<u8>) = detached(py, || {
-            let found = self.couch.inverse_nearest_batch(&poses, &seed)?;
-            let face = |(axes, outcome): ([f64; 6], Outcome)| {
-                (times(axes, &self.from_core), outcome as u8)
-            };
-            Ok::<_, MotionError>(found.into_iter().map(face).unzip())
+        let found = detached(py, || {
+            let mut found = self.couch.inverse_nearest_batch(&poses, &seed)?;
+            for axes in &mut found.axes {
+                *axes = times(*axes, &self.from_core);
+            }
+            Ok::<_, MotionError>(found)
         })
         .or_raise()?;
-        Ok((Array2::from(axes).into_pyarray(py), status.into_pyarray(py)))
+        Ok((
+            Array2::from(found.axes).into_pyarray(py),
+            status(py, found.outcomes),
+        ))
     }
 
     fn inverse_many<'py>(
@@ -439,23 +442,16 @@ impl PyCouch {
         matrices_mm: &Bound<'py, PyAny>,
     ) -> PyResult<(Bound<'py, PyArray3<f64>>, Status<'py>, Status<'py>)> {
         let poses = matrices(matrices_mm, "poses")?;
-        let (axes, counts, status) = detached(py, || {
+        let (axes, counts, outcomes) = detached(py, || {
             let mut found = self.couch.inverse_batch(&poses);
-            for axes in found.axes.as_flattened_mut() {
+            for axes in found.rows_mut().flatten() {
                 *axes = times(*axes, &self.from_core);
             }
-            let status: Vec<u8> = found
-                .outcomes
-                .iter()
-                .map(|outcome| *outcome as u8)
-                .collect();
-            (found.axes, found.counts, status)
+            (found.axes, found.counts, found.outcomes)
         });
-        Ok((
-            Array3::from(axes).into_pyarray(py),
-            counts.into_pyarray(py),
-            status.into_pyarray(py),
-        ))
+        let shape = [poses.len(), self.couch.branches_max(), 6];
+        let axes = PyArray1::from_vec(py, axes.into_flattened()).reshape(shape)?;
+        Ok((axes, counts.into_pyarray(py), status(py, outcomes)))
     }
 
     fn forward_from_legs_many<'py>(
@@ -464,19 +460,10 @@ impl PyCouch {
         lengths_mm: &Bound<'py, PyAny>,
     ) -> PyResult<(Bound<'py, PyArray3<f64>>, Status<'py>)> {
         let table = rows(lengths_mm, "leg lengths")?;
-        let (poses, status): (Vec<_>, Vec<u8>) = detached(py, || {
-            let found = self.couch.forward_from_legs_batch(&table)?;
-            Ok::<_, MotionError>(
-                found
-                    .into_iter()
-                    .map(|(pose, outcome)| (pose, outcome as u8))
-                    .unzip(),
-            )
-        })
-        .or_raise()?;
+        let found = detached(py, || self.couch.forward_from_legs_batch(&table)).or_raise()?;
         Ok((
-            Array3::from(poses).into_pyarray(py),
-            status.into_pyarray(py),
+            Array3::from(found.poses).into_pyarray(py),
+            status(py, found.outcomes),
         ))
     }
 
@@ -487,6 +474,11 @@ impl PyCouch {
             self.limits()
         )
     }
+}
+
+fn status(py: Python<'_>, outcomes: Vec<Outcome>) -> Status<'_> {
+    let codes: Vec<u8> = outcomes.into_iter().map(|outcome| outcome as u8).collect();
+    codes.into_pyarray(py)
 }
 
 impl PyCouch {
