@@ -529,6 +529,8 @@ class Line:
         session, transport = self._session, self._transport
         if session is None or transport is None or session.state is SessionState.LOST:
             return
+        if session.is_quiet and not self._unsent and not self._in_break:
+            return
         try:
             if session.breaks_line is not self._in_break:
                 self._in_break = session.breaks_line

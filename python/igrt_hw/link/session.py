@@ -331,6 +331,11 @@ class Session:
                 wake = min(wake, max(self._poll_next_us, self._busy_until_us))
         return max(wake, now_us)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to be written, and no BREAK to begin or end."""
+        return not self._out and not self._urgent and self._stop is None
+
     def take_output(self) -> bytes:
         """Octets to be written, oldest first."""
         data = self._out[0] if len(self._out) == 1 else b"".join(self._out)

@@ -132,8 +132,10 @@ class Window:
     def retransmit_at_us(self) -> int:
         """When the oldest unanswered command is sent again; there must be one."""
         oldest = next(iter(self.unanswered.values()))
-        wire_us = sum(command.wire_us for command in self.unanswered.values())
-        return oldest.timer_us + self._rto_us(oldest.retransmissions) + wire_us
+        at_us = oldest.timer_us + self._rto_us(oldest.retransmissions)
+        if oldest.wire_us:  # octets take time on this line: those of the others as well
+            at_us += sum(command.wire_us for command in self.unanswered.values())
+        return at_us
 
     def _rto_us(self, retransmissions: int) -> int:
         """Smoothed round trip plus four deviations, doubled at each retransmission."""
