@@ -6,7 +6,7 @@ Real hosts implement all of `docs/protocol.md`.
 
 import hashlib
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,16 @@ class Message:
     seq: int
     epoch: int
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """One projection of a scan: frame number, source angle, raw counts (rows, cols), the imager's dose-area product."""
+
+    number: int
+    source_deg: float
+    counts: npt.NDArray[np.uint16]
+    dose_area_so_far: int
 
 
 @dataclass(slots=True)
@@ -307,17 +317,24 @@ class Host:
         kind: int = 0,
     ) -> int:
         """Takes one frame with arms out and gantry there; gives its number. Waits for everything it needs."""
-        half = round(field_mm * 1000)
         self.command("imager", ARMS, bytes([1, 1]))
         self.wait("imager", lambda status: bool(status["flags"] & 2), within_ms=5000)
+        self._technique(kvp, mas, binning, field_mm)
+        return self._shoot(source_deg, kind)
+
+    def _technique(self, kvp: float, mas: float, binning: int, field_mm: float) -> None:
+        half = round(field_mm * 1000)
+        body = struct.pack(
+            "<HBBI4i", round(kvp * 10), 0, binning, round(mas * 1e3), -half, half, -half, half
+        )
+        self.command("imager", TECHNIQUE, body)
+
+    def _shoot(self, source_deg: float, kind: int) -> int:
+        """One exposure with the source there; arms and technique are set."""
         gantry = (source_deg - 90.0 + 180.0) % 360.0 - 180.0
         gantry = 180.0 if gantry == -180.0 else gantry
         self.command("imager", GANTRY, struct.pack("<i", round(gantry * 1e6)))
         self.wait("imager", lambda status: status["state"] not in (1, 2), within_ms=70_000)
-        technique = struct.pack(
-            "<HBBI4i", round(kvp * 10), 0, binning, round(mas * 1e3), -half, half, -half, half
-        )
-        self.command("imager", TECHNIQUE, technique)
         if kind == 0:
             self.command("imager", PREPARE, b"\x01")
             self.wait("imager", lambda status: bool(status["flags"] & 32), within_ms=2000)
@@ -327,6 +344,43 @@ class Host:
         number: int = struct.unpack("<I", answer.body)[0]
         self.wait("imager", lambda status: status["latest_frame"] >= number, within_ms=10_000)
         return number
+
+    def scan(
+        self,
+        projections: int,
+        *,
+        first_deg: float = -89.0,
+        arc_deg: float = 358.0,
+        kvp: float = 80,
+        mas: float = 0.4,
+        binning: int = 4,
+        field_mm: float = 130,
+    ) -> Iterator[Projection]:
+        """A cone-beam scan as docs/simulator_control.md says: gantry, exposure and read-out, projection by projection.
+
+        Source angles are ``first_deg`` + k ``arc_deg`` / ``projections``. Closing the iterator ends the scan; whatever
+        refuses an exposure ends it with its reason.
+
+        Raises:
+            SimulatorError: fewer than two projections, or an arc that the gantry cannot turn without crossing +-180.
+            RefusedError: an interlock; the scan has ended.
+        """
+        end_deg = first_deg + arc_deg * (projections - 1) / max(projections, 1)
+        if projections < 2 or not (-90.0 < first_deg <= end_deg <= 270.0):
+            raise SimulatorError(
+                f"{projections} projections from {first_deg} to {end_deg:.3f} deg: the source turns from above "
+                "-90 to 270 deg, as the gantry never crosses +-180, and a scan has at least two"
+            )
+        self.command("imager", ARMS, bytes([1, 1]))
+        self.wait("imager", lambda status: bool(status["flags"] & 2), within_ms=5000)
+        self._technique(kvp, mas, binning, field_mm)
+        for k in range(projections):
+            angle = first_deg + k * arc_deg / projections
+            source_deg = angle - 360.0 if angle > 180.0 else angle
+            number = self._shoot(source_deg, 0)
+            counts = self.fetch(number)
+            dose = self.status("imager")["dose_area"]
+            yield Projection(number, source_deg, counts, dose)
 
     def fetch(self, frame: int) -> npt.NDArray[np.uint16]:
         """Fetches a frame in blocks, checks its SHA-256, and gives its counts (rows, cols)."""

@@ -332,6 +332,12 @@ def _expose(state: _Run, source_deg: float, **options: Any) -> None:
     )
 
 
+def _scan(state: _Run, projections: int, **options: Any) -> None:
+    taken = list(state.host.scan(projections, **options))
+    dose = taken[-1].dose_area_so_far
+    state.note(f"scan      {len(taken)} projections, dose-area product of the imager {dose}")
+
+
 def _move_through(state: _Run, points: list[list[float]], speed_ppm: int = 1_000_000) -> None:
     state.host.upload_relative(points, speed_ppm=speed_ppm)
     state.host.execute()
@@ -366,6 +372,7 @@ OPERATIONS: dict[str, Callable[..., None]] = {
     "host.garbage": _garbage,
     "host.stale_epoch": _stale_epoch,
     "host.expose": _expose,
+    "host.scan": _scan,
     "host.arms": lambda state, out: state.host.arms(out),
     "host.park_arms": lambda state: state.host.park_arms(),
 }
