@@ -41,6 +41,7 @@ def test_a_map_is_shown_written_and_its_beams_judged(igrt, tmp_path: Path) -> No
     assert out.count(hashes.pop()) == 5
     assert len(about["clear_arcs"]) == 24
     assert "beam 3 RLL 200 (gantry 200°, couch 0°) can be delivered" in out
+    assert "free at couch 0°: gantry -180° to 180°" in out
     rows = [
         line
         for line in out.splitlines()

@@ -51,23 +51,28 @@ def clearance_map(
     ] = None,
     plan: Plan = None,
     machine: MachineName = DEFAULT_MACHINE,
-    row_axis: Annotated[str, typer.Option(help="Axis up the map: gantry or an arm.")] = "gantry",
+    row_axis: Annotated[
+        str, typer.Option(help="Axis up the map: gantry, a couch axis or an arm.")
+    ] = "gantry",
     row_range: Annotated[
         tuple[float, float] | None, typer.Option(help="Its range; the machine's without.")
     ] = None,
-    couch_axis: Annotated[str, typer.Option(help="Couch axis across the map.")] = "rotation",
+    couch_axis: Annotated[
+        str, typer.Option(help="Axis across the map: a couch axis, an arm.")
+    ] = "rotation",
     couch_range: Annotated[tuple[float, float], typer.Option(help="Its range, mm or degrees.")] = (
         -90.0,
         90.0,
     ),
     cells: Annotated[int, typer.Option(min=2, max=720, help="Cells along each axis.")] = 72,
     margin_mm: Annotated[float, typer.Option(min=0.0, help="Clearance asked for.")] = MARGIN_MM,
+    gantry: Annotated[float, typer.Option(help="Gantry angle where it is no axis, degrees.")] = 0.0,
     arm: Arms = None,
     surface: SurfaceFrom = "contours",
     beyond_field_mm: BeyondField = None,
     show: Annotated[bool, typer.Option(help="Show the map in this terminal.")] = True,
 ) -> None:
-    """Map gantry angle against a couch axis, the couch else at its planned position; arms parked unless said."""
+    """Map two axes, gantry against couch rotation unless said; all else as planned, arms parked unless said."""
     from igrt_hw.machine.clearance_map import clearance_map as measure
     from igrt_hw.machine.room import MapAxis
 
@@ -75,10 +80,14 @@ def clearance_map(
     panels = _panels(room, arm)
     limits = room.machine.description.gantry
     if row_range is None:
-        row_range = (limits.lower_deg, limits.upper_deg) if row_axis == "gantry" else (0.0, 1.0)
+        ranges = {axis.name: axis.range for axis in room.machine.description.axis}
+        ranges["gantry"] = (limits.lower_deg, limits.upper_deg)
+        row_range = ranges.get(row_axis, (0.0, 1.0))
     row = MapAxis(row_axis, *row_range, cells)
     column = MapAxis(couch_axis, *couch_range, cells)
-    found = measure(room, axes, panels, row=row, column=column, margin_mm=margin_mm)
+    found = measure(
+        room, axes, panels, row=row, column=column, gantry_deg=gantry, margin_mm=margin_mm
+    )
     beams = _beams(plan, room, axes, panels, margin_mm)
     for file in output or []:
         if file.suffix in DATA_SUFFIXES:
@@ -91,6 +100,9 @@ def clearance_map(
         _show(found, column)
     for beam in beams:
         typer.echo(beam.text())
+    if (row.name, column.name) == ("gantry", "rotation"):
+        for couch in sorted({beam.arc.couch_rotation_deg for beam in beams}):
+            typer.echo(f"free at couch {couch:g}°: {_free(found, couch)}")
 
 
 def clearance(
@@ -225,6 +237,16 @@ def _is_plan(file: Path) -> bool:
     except (InvalidDicomError, OSError):
         return False
     return bool(head.get("Modality") == "RTPLAN")
+
+
+def _free(found: ClearanceMap, couch_deg: float) -> str:
+    """The arcs that keep the margin in the column of a couch rotation."""
+    column = found.column
+    number = int((couch_deg - column.start) / (column.stop - column.start) * column.cells)
+    if not (column.start <= couch_deg <= column.stop and 0 <= number < column.cells):
+        return "not on the map"
+    arcs = sorted(found.clear_arcs(number))
+    return ", ".join(f"gantry {a:g}° to {b:g}°" for a, b in arcs) or "no gantry angle"
 
 
 def _show(found: ClearanceMap, column: MapAxis) -> None:
