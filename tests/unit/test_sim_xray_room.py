@@ -80,7 +80,7 @@ def test_the_central_ball_of_the_cube_is_seen_where_the_truth_puts_it(source_deg
 @pytest.mark.parametrize("name", ["cube", "balls"])
 def test_the_written_ct_of_a_phantom_is_read_as_a_patient_and_shows_its_bodies(name, tmp_path):
     made = phantom.named(name)
-    phantom.write_dicom(made, tmp_path / name, spacing_mm=3.0)
+    phantom.write_dicom(made, tmp_path / name, spacing_mm=2.0)
     read = load(tmp_path / name)
     assert isinstance(read, Patient)
     assert read.patient_id == made.patient_id
