@@ -38,15 +38,21 @@ SIZE_RATIO_MAX: Final = 1.9
 # Half width of the fitted window: the shadow ends at 1.75 sigma, and as much again of what surrounds it tells
 # the background.
 REACH_SIGMAS: Final = 3.6
+# A large ball or bubble beside an edge of the couch: no smooth background follows the edge, but the peak of the
+# curvature stands far out of everything. It is taken as it is, with this standard deviation.
+PEAK_WIDTH_MIN_PX: Final = 5.0
+PEAK_SIGMAS_MIN: Final = 30.0
+PEAK_SIGMA_PX: Final = 1.5
 FIT_STEPS_MAX: Final = 30
 # Of the fitted exp(-q^n / 2): 1 is a Gaussian, 2 the flat shadow of a body that lets nothing through.
 EXPONENTS: Final = (0.7, 4.0)
 # The exponent is believed where it takes this much out of the variance of the residuals; on a faint marker it
 # would fit noise.
 EXPONENT_GAIN_MIN: Final = 2.0
-# What sampling and the shape of the shadow leave, added to the covariance of the noise: see docs/validation.md,
-# markers.
-SYSTEMATIC_PX: Final = 0.015
+# What sampling, and a background that is not quadratic, leave in the place, px, added to the noise: by the
+# standard deviation of the shadow, px. Fitted on balls, bubbles and seeds of the simulator (docs/validation.md,
+# markers).
+SYSTEMATIC_PX: Final = ((0.7, 1.6, 4.0, 8.0), (0.065, 0.015, 0.02, 0.04))
 HUBER_SIGMAS: Final = 2.5
 USABLE_SHARE_MIN: Final = 0.6
 # FWHM of the shadow's Gaussian over the marker's diameter: a ball's chord profile sqrt(r^2 - x^2) is best
@@ -147,12 +153,13 @@ def find_markers(
     curvature, sound = _curvature(signed, usable, scale)
     allowed = sound if near_px is None else sound & _near(seen.shape, near_px, reach_px)
     places = _candidates(curvature, sound, allowed, scale)
-    blobs = [
-        fitted
-        for col, row in places
-        if (fitted := _fit(signed, usable, col, row, width, length)) is not None
-        and _looks_right(fitted, width, length)
-    ]
+    blobs = []
+    for col, row, height in places:
+        fitted = _fit(signed, usable, col, row, width, length)
+        if fitted is None or not _looks_right(fitted, width, length):
+            fitted = _peak(curvature, col, row, height, width)
+        if fitted is not None:
+            blobs.append(fitted)
     blobs.sort(key=lambda blob: -blob.contrast_sigmas)
     apart = _apart(blobs, 1.5 * scale)
     sign = 1.0 if shape.denser else -1.0
@@ -258,8 +265,8 @@ def _curvature(
 
 def _candidates(
     curvature: Floats, sound: NDArray[np.bool_], allowed: NDArray[np.bool_], sigma: float
-) -> list[tuple[int, int]]:
-    """Maxima (col, row) well above the spread of the curvature, the highest first."""
+) -> list[tuple[int, int, float]]:
+    """Maxima (col, row, height in spreads) well above the spread of the curvature, the highest first."""
     if not sound.any():
         return []
     values = curvature[sound]
@@ -273,13 +280,41 @@ def _candidates(
     peak = allowed & (curvature >= around) & (curvature > middle + CANDIDATE_SIGMAS * spread)
     rows, cols = np.nonzero(peak)
     order = np.argsort(-curvature[rows, cols])[:CANDIDATES_MAX]
-    return [(int(cols[n]), int(rows[n])) for n in order]
+    heights = (curvature[rows, cols] - middle) / max(spread, 1e-30)
+    return [(int(cols[n]), int(rows[n]), float(heights[n])) for n in order]
+
+
+def _peak(curvature: Floats, col: int, row: int, height: float, width: float) -> Blob | None:
+    """The peak of the curvature by parabolas, for a large marker whose surroundings no smooth background follows."""
+    rows, cols = curvature.shape
+    if width < PEAK_WIDTH_MIN_PX or height < PEAK_SIGMAS_MIN:
+        return None
+    if not (0 < col < cols - 1 and 0 < row < rows - 1):
+        return None
+    across = curvature[row, col - 1 : col + 2]
+    down = curvature[row - 1 : row + 2, col]
+    place = []
+    for at, (before, here, after) in ((col, across), (row, down)):
+        bend = before - 2.0 * here + after
+        place.append(at + float(0.5 * (before - after) / bend if bend < 0.0 else 0.0))
+    return Blob(
+        place[0],
+        place[1],
+        PEAK_SIGMA_PX**2 * np.eye(2),
+        float(
+            4.0 * curvature[row, col]
+        ),  # a Gaussian hill of the filter's own width is four times its curvature here
+        CONTRAST_SIGMAS_MIN,
+        width,
+        width,
+        0.0,
+    )
 
 
 def _fit(
     image: Floats, usable: NDArray[np.bool_], col: int, row: int, width: float, length: float
 ) -> Blob | None:
-    """Elongated Gaussian over a quadratic background round a candidate; None where it does not settle."""
+    """Elongated hill over a quadratic background round a candidate; None where it does not settle."""
     reach = max(5, math.ceil(REACH_SIGMAS * length))
     rows, cols = image.shape
     r0, r1, c0, c1 = row - reach, row + reach + 1, col - reach, col + reach + 1
@@ -306,13 +341,17 @@ def _fit(
     return Blob(
         col=col + float(p[1]),
         row=row + float(p[2]),
-        covariance_px2=covariance[1:3, 1:3] + SYSTEMATIC_PX**2 * np.eye(2),
+        covariance_px2=covariance[1:3, 1:3] + _systematic_px(width) ** 2 * np.eye(2),
         contrast=float(p[0]),
         contrast_sigmas=float(p[0] / math.sqrt(max(covariance[0, 0], 1e-30))),
         width_px=float(1.0 / math.sqrt(eigen[1])),
         length_px=float(1.0 / math.sqrt(eigen[0])),
         angle_deg=math.degrees(math.atan2(-along[1], along[0])) % 180.0,
     )
+
+
+def _systematic_px(width: float) -> float:
+    return float(np.interp(width, *SYSTEMATIC_PX))
 
 
 def _settle(

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, FiniteFloat, ValidationError, field_validator
 
-from igrt_hw.guidance.markers import MarkerShape
+from igrt_hw._core import PanelGeometry
+from igrt_hw.guidance.markers import Blob, MarkerShape, find_markers
 from igrt_hw.guidance.refusal import InputRefused
 from igrt_hw.models.base import Frozen
 
 FOLDER: Final = Path(__file__).parent / "phantoms"
 APART_MIN_MM: Final = 5.0
+SAME_SPOT_PX: Final = 3.0
 
 
 class Ball(Frozen):
@@ -81,3 +83,37 @@ def load_phantom(name_or_path: str | Path) -> Phantom:
         return Phantom.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, ValidationError) as error:
         raise InputRefused(f"{path.name} describes no phantom: {error}") from error
+
+
+def find_phantom(
+    image: ArrayLike,
+    geometry: PanelGeometry,
+    phantom: Phantom,
+    fixed_from_phantom: NDArray[np.float64],
+    *,
+    region: NDArray[np.bool_] | None = None,
+    search_mm: float = 30.0,
+) -> tuple[Blob, ...]:
+    """Spots of an image (rows, cols) within `search_mm`, at the isocentre, of where the phantom's balls should be.
+
+    Each size and kind of ball is looked for by itself; a place found twice counts once.
+    """
+    centres = phantom.positions_mm() @ fixed_from_phantom[:3, :3].T + fixed_from_phantom[:3, 3]
+    near = geometry.pixels_of(centres)
+    reach = search_mm * geometry.sid_mm / geometry.sad_mm / geometry.pixel_pitch_mm
+    shapes: dict[MarkerShape, list[tuple[float, float]]] = {}
+    for ball, (col, row) in zip(phantom.balls, near, strict=True):
+        shapes.setdefault(ball.shape, []).append((float(col), float(row)))
+    found = [
+        blob
+        for shape, places in shapes.items()
+        for blob in find_markers(
+            image, geometry, shape, region=region, near_px=places, reach_px=reach
+        )
+    ]
+    found.sort(key=lambda blob: -blob.contrast_sigmas)
+    kept: list[Blob] = []
+    for blob in found:
+        if all(np.hypot(blob.col - b.col, blob.row - b.row) > SAME_SPOT_PX for b in kept):
+            kept.append(blob)
+    return tuple(kept)
