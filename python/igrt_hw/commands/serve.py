@@ -29,6 +29,9 @@ def serve(
     couch: Annotated[str | None, typer.Option(help="Serial device of the couch.")] = None,
     imager: Annotated[str | None, typer.Option(help="Serial device of the imager.")] = None,
     pendant: Annotated[str | None, typer.Option(help="Serial device of the pendant.")] = None,
+    couch_dialect: Annotated[
+        str, typer.Option(help="What the couch's line speaks: clp1, or gcs (reduced assurance).")
+    ] = "clp1",
     baud: Annotated[int, typer.Option(help="Line speed of the three ports.")] = 3_000_000,
     simulator: Annotated[
         bool, typer.Option("--simulator", help="Simulated devices are behind these ports.")
@@ -65,6 +68,7 @@ def serve(
     try:
         settings = ServeSettings(
             **ports,
+            couch_dialect=couch_dialect,
             baud=baud,
             simulator=simulator or endpoints is not None,
             plan_folders=tuple(plan) if plan else (DEMO_PLAN,),

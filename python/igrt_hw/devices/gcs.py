@@ -171,6 +171,7 @@ class GcsCouch:
         self._faults = CouchFault(0)
         self._shown_nonce = 0
         self._target: tuple[float, ...] = ()
+        self._from: tuple[float, ...] = ()
         self._rest_since_us: int | None = None
         self._chain_proved = False
         self._polled_us = -POLL_US
@@ -610,7 +611,8 @@ class GcsCouch:
         possible = self._ask(gcs.Question("VMO?" + text.removeprefix("MOV"), Form.CODE))
         if possible != (1.0,):
             raise PlanError("the controller cannot go to the target (VMO?); plan a smaller move")
-        stands = self._frame.to_axes(self._numbers(gcs.of_axes("POS?")))
+        self._from = self._numbers(gcs.of_axes("POS?"))
+        stands = self._frame.to_axes(self._from)
         now_us = self._clock_us()
         nonce = secrets.randbits(32) or 1
         self._task = _Task(plan, text, nonce, now_us + plan.ttl_ms * 1000)
@@ -868,7 +870,7 @@ class GcsCouch:
             flags=self._flags(now_us),
             faults=self._faults,
             plan_nonce=self._shown_nonce,
-            path_fraction=0.0,
+            path_fraction=self._fraction(),
             lease_age_ms=0,
             enable_age_ms=min(65_535, max(0, now_us - self._enable_us) // 1000),
             assurance=ASSURANCE,
@@ -882,6 +884,16 @@ class GcsCouch:
             listener(told)
         with self._ready:
             self._ready.notify_all()
+
+    def _fraction(self) -> float:
+        """How far between start and target the platform is, judged by its position; the dialect does not tell."""
+        if not self._shown_nonce:
+            return 0.0
+        way = [to - at for at, to in zip(self._from, self._target, strict=True)]
+        done = [now - at for at, now in zip(self._from, self._known.position, strict=True)]
+        length = sum(d * d for d in way)
+        share = sum(a * b for a, b in zip(way, done, strict=True)) / length if length > 0 else 1.0
+        return min(1.0, max(0.0, share))
 
     def _count_rate(self, now_us: int) -> None:
         self._rate_count += 1

@@ -14,6 +14,8 @@ from igrt_hw import __version__
 from igrt_hw.devices.clp import line_settings
 from igrt_hw.devices.couch import ClpCouch
 from igrt_hw.devices.errors import DeviceError
+from igrt_hw.devices.gcs import GcsCouch
+from igrt_hw.devices.gcs_frame import PlatformFrame
 from igrt_hw.devices.imager import ClpImager
 from igrt_hw.devices.pendant import ClpPendant
 from igrt_hw.devices.plan import AxisKind, AxisLimits, CouchLimits
@@ -25,6 +27,7 @@ from igrt_hw.link.frame import DeviceKind
 from igrt_hw.link.runner import monotonic_us
 from igrt_hw.link.transport import PortSettings
 from igrt_hw.machine import Machine, MachineError, load_machine
+from igrt_hw.machine.description import HexapodChain
 from igrt_hw.models.record import RecordEntry
 from igrt_hw.records import Finding, RecordStore, RecordStoreError, recovery
 from igrt_hw.safety.machine_couch import MachineCouch
@@ -164,21 +167,39 @@ def _new_uid() -> str:
     return str(generate_uid())
 
 
-def _devices(settings: ServeSettings, machine: Machine) -> tuple[ClpCouch, ClpImager, ClpPendant]:
+def _devices(
+    settings: ServeSettings, machine: Machine
+) -> tuple[ClpCouch | GcsCouch, ClpImager, ClpPendant]:
     """Drivers with open lines. The couch must have exactly the limits of the machine description."""
 
     def port(name: str) -> PortSettings:
         return PortSettings(name, baud=settings.baud)
 
     offset = machine.description.imaging.kv_source_offset_deg
-    couch = ClpCouch(
-        line_settings(port(settings.couch_port), DeviceKind.COUCH), expected_limits(machine)
+    couch = (
+        gcs_couch(port(settings.couch_port), machine)
+        if settings.couch_dialect == "gcs"
+        else ClpCouch(
+            line_settings(port(settings.couch_port), DeviceKind.COUCH), expected_limits(machine)
+        )
     )
     imager = ClpImager(line_settings(port(settings.imager_port), DeviceKind.IMAGER), offset)
     pendant = ClpPendant(line_settings(port(settings.pendant_port), DeviceKind.PENDANT))
     for name, device in (("couch", couch), ("imager", imager), ("pendant", pendant)):
         _connect(name, device.connect)
     return couch, imager, pendant
+
+
+def gcs_couch(port: PortSettings, machine: Machine) -> GcsCouch:
+    """The driver of a hexapod on a base couch that stands still; raises `StartRefusedError` for another machine."""
+    chain = machine.description.chain
+    if not isinstance(chain, HexapodChain):
+        raise StartRefusedError(
+            f"--couch-dialect gcs is that of a hexapod controller; machine {machine.name} is a {chain.family} couch"
+        )
+    frame = PlatformFrame(machine.couch(), (*chain.base_start, 0.0, 0.0))
+    travel = (chain.platform_travel_mm, chain.platform_tilt_deg)
+    return GcsCouch(port, frame, expected_limits(machine), travel)
 
 
 def _connect(name: str, connect: Callable[[float], None]) -> None:

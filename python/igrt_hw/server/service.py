@@ -20,6 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 from igrt_hw.devices.couch import ClpCouch
+from igrt_hw.devices.gcs import GcsCouch
 from igrt_hw.devices.imager import ClpImager
 from igrt_hw.devices.pendant import ClpPendant
 from igrt_hw.guidance.imaging_protocol import protocol_for
@@ -85,7 +86,7 @@ class Parts:
     """What the service is made of."""
 
     supervisor: Supervisor
-    couch: ClpCouch
+    couch: ClpCouch | GcsCouch
     imager: ClpImager
     pendant: ClpPendant
     history: CouchHistory
@@ -164,7 +165,7 @@ class Service:
         self._ticked_us = parts.clock_us()
         self._ticker = asyncio.create_task(self._tick_for_ever(), name="supervisor tick")
 
-    def _listen(self, name: ev.DeviceName, line: SerialLine) -> None:
+    def _listen(self, name: ev.DeviceName, line: SerialLine | GcsCouch) -> None:
         line.on_event(lambda item: self._line_told(name, item))
         identity = line.identity
         if identity is not None:
@@ -207,6 +208,9 @@ class Service:
 
     def _pendant_told(self, told: PendantTelemetry) -> None:
         event = pendant_heard(told)
+        if isinstance(self._parts.couch, GcsCouch):
+            # A couch without a lease is halted by its driver, which must not wait for anybody to hear of the enable.
+            self._parts.couch.hear_enable(told.enable_position, told.received_us)
         self._soon(lambda: self._feed(event, told.received_us))
 
     def _line_told(self, name: ev.DeviceName, item: LineEvent) -> None:

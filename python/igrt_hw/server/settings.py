@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -20,6 +21,7 @@ class ServeSettings(Frozen):
 
     Attributes:
         couch_port, imager_port, pendant_port: serial devices.
+        couch_dialect: what the couch's line speaks: CLP/1, or GCS for a hexapod controller (docs/gcs.md).
         baud: line speed of all three.
         simulator: whether simulated devices are at the far ends; shown on every screen and in the record.
         plan_folders: DICOM folders, one plan each.
@@ -34,6 +36,7 @@ class ServeSettings(Frozen):
     couch_port: str
     imager_port: str
     pendant_port: str
+    couch_dialect: Literal["clp1", "gcs"] = "clp1"
     baud: int = Field(default=3_000_000, ge=9600, le=12_000_000)
     simulator: bool
     plan_folders: tuple[Path, ...] = Field(min_length=1)
