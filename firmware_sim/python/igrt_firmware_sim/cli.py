@@ -61,6 +61,10 @@ def serve(
     dialect: Annotated[
         str, typer.Option(help="What the couch's line speaks: clp1, or gcs for a hexapod.")
     ] = "clp1",
+    baud: Annotated[
+        int | None,
+        typer.Option(min=1, help="Baud rate of the devices: a pty set to another gives garbage."),
+    ] = None,
     markers: Annotated[int, typer.Option(min=0, help="Gold seeds in the patient.")] = 0,
     physics: Annotated[
         list[str] | None, typer.Option(help="Strength of an effect of the X-rays, NAME=STRENGTH.")
@@ -96,7 +100,9 @@ def serve(
         renders=False,
         dialect=dialect,
     )
-    with Service(room, run_dir, seed=seed, tcp_host=tcp, tcp_couch_port=tcp_couch_port) as service:
+    with Service(
+        room, run_dir, seed=seed, tcp_host=tcp, tcp_couch_port=tcp_couch_port, baud=baud
+    ) as service:
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
             service.stopped.set()
@@ -137,6 +143,9 @@ def run(
     ],
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the file's.")] = None,
     record: Annotated[Path | None, typer.Option(help="Folder for recordings.")] = None,
+    failures: Annotated[
+        Path | None, typer.Option(help="Folder for a scenario that reproduces each failure.")
+    ] = None,
     quiet: Annotated[bool, typer.Option(help="Verdicts only.")] = False,
 ) -> None:
     """Runs scenarios in virtual time and prints a verdict with evidence; exit code 1 if one fails."""
@@ -149,6 +158,9 @@ def run(
         target = record / f"{path.stem}.jsonl" if record is not None else None
         verdict = scenario.run(scenario.read(path), seed=seed, record=target)
         failed += not verdict.passed
+        if not verdict.passed and failures is not None:
+            written = scenario.write_failure(scenario.read(path), failures, seed=seed)
+            typer.echo(f"reproduced by {written}")
         word = "PASS" if verdict.passed else "FAIL"
         typer.echo(
             f"{word}  {path.stem}: {verdict.title}  (seed {verdict.seed}, trace {verdict.trace_hash})"
@@ -186,9 +198,13 @@ def lockstep_command(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="One seed for everything.")] = 1,
     family: Annotated[str, typer.Option(help="pedestal, hexapod or arm.")] = "pedestal",
+    dialect: Annotated[
+        str, typer.Option(help="What the couch's line speaks: clp1, or gcs for a hexapod.")
+    ] = "clp1",
 ) -> None:
     """Serves one client that asks for time: the clock stands still in between (see the README)."""
-    lockstep.serve(VirtualRoom(seed=seed, patient=patient, family=family), socket)
+    room = VirtualRoom(seed=seed, patient=patient, family=family, dialect=dialect)
+    lockstep.serve(room, socket)
 
 
 @app.command()
