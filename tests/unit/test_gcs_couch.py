@@ -191,6 +191,9 @@ def test_emergency_stop_latches_until_it_is_reset(bench: GcsBench) -> None:
     reset = bench.couch.reset_faults(CouchFault.EMERGENCY_STOP)
     told = bench.run(300, lambda told: told.state is CouchState.IDLE)
     assert reset.result(0) == CouchFault(0)
+    bench.armed(TARGET)
+    bench.hold("enabled")
+    bench.run(12_000, lambda told: told.state is CouchState.ARRIVED)
 
 
 def test_controller_that_takes_another_target_is_stopped_before_it_moves(bench: GcsBench) -> None:

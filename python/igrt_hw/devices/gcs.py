@@ -641,9 +641,6 @@ class GcsCouch:
             )
         task.executed = True
         self._state, self._cause = S.ARMED, StopCause.NONE
-        # As slow as the slow speed of the approved plan: VLS bounds the platform's velocity.
-        linear = [axis.speed_max / 1000 for axis in self._limits.axes[:3]]
-        self._command(f"VLS {min(linear) * task.plan.speed_ppm / 1e6:.6f}")
 
     def _void(self) -> None:
         moving = self._state in (S.MOVING, S.HOMING, S.STOPPING)
@@ -688,9 +685,10 @@ class GcsCouch:
         known.servo = servo
         known.referenced = all(self._ask(gcs.of_axes("FRF?", Form.SWITCHES)))
         code = int(self._numbers(gcs.ERROR)[0])
-        # 501 says that it was pressed: no cause any more, but a fault until somebody resets it.
+        # 501 says that it was pressed: a fault where the drives were on, until somebody resets it; after that it is
+        # told on and on until the servo is switched on for the next motion.
         known.estop, known.touch = code == 500, code == 503
-        if code != 501 or self._state in (S.MOVING, S.STOPPING, S.HELD, S.ARMED, S.HOMING):
+        if code != 501 or self._state in (S.MOVING, S.STOPPING, S.HOMING):
             self._note_code(code)
         if code == CODE_SAFETY_STOP and self._state is S.MOVING:
             self._state, self._cause = S.STOPPING, StopCause.ENABLE_RELEASED
@@ -782,6 +780,9 @@ class GcsCouch:
             self._servo(True)
             self._state, self._cause = S.MOVING, StopCause.NONE
             self._rest_since_us = None
+            # As slow as the slow speed of the approved plan: VLS bounds the platform's velocity.
+            linear = [axis.speed_max / 1000 for axis in self._limits.axes[:3]]
+            self._command(f"VLS {min(linear) * task.plan.speed_ppm / 1e6:.6f}")
             self._command(task.text)
         except StoppedByStop:
             self._heed_stops()
