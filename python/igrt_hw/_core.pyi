@@ -26,9 +26,12 @@ __all__ = [
     "Pose",
     "RegistrationCancelled",
     "RegistrationOutcome",
+    "RigidOutcome",
     "SingularError",
     "UnreachableError",
+    "reconstruct_fdk",
     "register_views",
+    "register_volumes",
 ]
 
 _Six = tuple[float, float, float, float, float, float]
@@ -326,6 +329,18 @@ class Couch:
         """
     def with_base_axes(self, base_axes: _Numbers) -> Couch:
         """The same hexapod with its base couch elsewhere."""
+    @property
+    def dimensions(self) -> list[tuple[str, float]]:
+        """Names and values of the chain's dimensions, units at the end of the name: what a calibration may correct.
+
+        Joint centres of a hexapod are in the table-top frame at neutral (`base_1_x_mm` to `platform_6_z_mm`).
+        """
+    def with_dimensions(self, values: Sequence[float]) -> Couch:
+        """The same couch with other dimensions, in the order of `dimensions`.
+
+        Raises:
+            GeometryError: another count, or dimensions that make no couch of this family.
+        """
     def forward_many(self, axes: ArrayLike) -> NDArray[np.float64]:
         """Matrices (n, 4, 4) fixed <- table_top, mm, for axes (n, 6). The same numbers as `forward`, bit for bit.
 
@@ -335,7 +350,10 @@ class Couch:
     def inverse_many(
         self, matrices_mm: ArrayLike
     ) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.uint8]]:
-        """`inverse` for matrices (n, 4, 4): axes (n, 8, 6) padded with NaN, counts (n,), status (n,)."""
+        """`inverse` for matrices (n, 4, 4): axes (n, b, 6) padded with NaN, counts (n,), status (n,).
+
+        b is the most branches that the family has: 2 pedestal and hexapod, 8 arm, 4 scara.
+        """
     def inverse_nearest_many(
         self, matrices_mm: ArrayLike, seed: _Numbers
     ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
@@ -520,6 +538,71 @@ def register_views(
         RegistrationCancelled: `cancel` was pulled before there was an answer.
     """
 
+# --- volumes ---------------------------------------------------------------------------------------------------------
+
+def reconstruct_fdk(
+    geometries: Sequence[PanelGeometry],
+    projections: NDArray[np.float32],
+    *,
+    size: Sequence[int],
+    spacing_mm: Sequence[float],
+    centre_mm: Sequence[float],
+    hann: float | None = None,
+    cancel: CancelFlag | None = None,
+) -> NDArray[np.float32]:
+    """Attenuation per mm (slices, rows, cols) from line integrals (n, rows, cols) of a circular cone-beam scan.
+
+    `size` is (cols, rows, slices), along +X, -Z and +Y of the fixed frame about `centre_mm`. The GIL is released.
+
+    Raises:
+        ImagingInputError: a scan that is too short, uneven or not circular; images that do not fit or hold no number.
+        RegistrationCancelled: `cancel` was pulled.
+    """
+
+@final
+class RigidOutcome:
+    """What a registration of volumes found; `igrt_hw.guidance.volume_registration` makes a model of it."""
+
+    @property
+    def fixed_from_moving(self) -> NDArray[np.float64]:
+        """(4, 4), rigid."""
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """(6, 6), mm and radians, of the small motion about the fixed world's origin by which the pose may be off."""
+    @property
+    def similarity(self) -> float: ...
+    @property
+    def overlap(self) -> float: ...
+    @property
+    def spread_hu(self) -> float: ...
+    @property
+    def intensity(self) -> tuple[float, float]:
+        """Scale and shift from moving to fixed HU."""
+    @property
+    def iterations(self) -> int: ...
+    @property
+    def converged(self) -> bool: ...
+    @property
+    def reasons(self) -> list[str]:
+        """Why it is not believed; empty when it is."""
+
+def register_volumes(
+    fixed_hu: NDArray[np.float32],
+    fixed_world_from_index: ArrayLike,
+    moving_hu: NDArray[np.float32],
+    moving_world_from_index: ArrayLike,
+    start: ArrayLike,
+    *,
+    displacement_max_mm: float = 80.0,
+    cancel: CancelFlag | None = None,
+) -> RigidOutcome:
+    """Register volumes (slices, rows, cols) in HU rigidly, from `start` (fixed world <- moving world). NaN holds nothing.
+
+    Raises:
+        ImagingInputError: volumes that cannot be registered or do not overlap at the start.
+        RegistrationCancelled: `cancel` was pulled.
+    """
+
 # --- clearance -------------------------------------------------------------------------------------------------------
 
 class ClearanceInputError(CoreError):
@@ -581,19 +664,31 @@ class ClearanceRoom:
         """
     def map(
         self,
-        drives: Sequence[tuple[Literal["row", "column"], ArrayLike]],
+        drives: Sequence[tuple[Literal["row", "column", "both"], ArrayLike]],
         *,
         rows: int,
         columns: int,
     ) -> tuple[NDArray[np.float64], NDArray[np.uint32]]:
         """Lower bound of the scene's clearance (mm, 0 for contact) and nearest pair at every cell's middle.
 
-        One drive a frame: the map axis that moves it and its motion as in `sweep`. Cell (i, j) covers [i, i + 1] / rows
-        by [j, j + 1] / columns. Both results (rows, columns). The GIL is released.
+        One drive a frame: the map axis that moves it and its motion as in `sweep`. Under "both" its joints of kind 1
+        and 2 move with the rows, and those of kind 3 and 4 (the same numbers) with the columns. Cell (i, j) covers
+        [i, i + 1] / rows by [j, j + 1] / columns. Both results (rows, columns). The GIL is released.
+        """
+    def floor_map(
+        self,
+        drives: Sequence[tuple[Literal["row", "column", "both"], ArrayLike]],
+        *,
+        rows: int,
+        columns: int,
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint32]]:
+        """What the clearance keeps everywhere inside each cell (mm), and by which pair.
+
+        Zero where contact cannot be excluded. Certified by the joints' travel over the cell, as `certified_map` is. Both results (rows, columns).
         """
     def certified_map(
         self,
-        drives: Sequence[tuple[Literal["row", "column"], ArrayLike]],
+        drives: Sequence[tuple[Literal["row", "column", "both"], ArrayLike]],
         *,
         rows: int,
         columns: int,
@@ -602,7 +697,7 @@ class ClearanceRoom:
         """What holds all over each cell (rows, columns): 1 clear by `margin_mm`, 2 contact, 0 neither was shown."""
     def pairs_map(
         self,
-        drives: Sequence[tuple[Literal["row", "column"], ArrayLike]],
+        drives: Sequence[tuple[Literal["row", "column", "both"], ArrayLike]],
         *,
         rows: int,
         columns: int,
@@ -610,7 +705,7 @@ class ClearanceRoom:
         """Lower bound of every pair at every cell's middle: (rows, columns, pairs), mm, 0 for contact."""
     def contact_map(
         self,
-        drives: Sequence[tuple[Literal["row", "column"], ArrayLike]],
+        drives: Sequence[tuple[Literal["row", "column", "both"], ArrayLike]],
         *,
         rows: int,
         columns: int,

@@ -103,8 +103,8 @@ class Limits:
     overlap_min: float = 0.25
     displacement_max_mm: float = 30.0
     displacement_max_deg: float = 8.0
-    disagreement_max_mm: float = 0.5
-    rival_max: float = 0.9
+    disagreement_max_mm: float = 0.2
+    rival_max: float = 0.95
     sigma_max_mm: float = 1.0
     sigma_max_deg: float = 1.0
     foreign_max: float = 0.2

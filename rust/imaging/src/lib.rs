@@ -7,12 +7,14 @@
 mod attenuation;
 mod correction;
 mod error;
+mod fdk;
 mod geometry;
 mod image;
 mod kernel;
 mod normal;
 mod ray;
 mod registration;
+mod rigid;
 mod scatter;
 mod siddon;
 mod slab;
@@ -25,9 +27,11 @@ pub use correction::{
     covariance_at_target, covariance_of_six_numbers, from_six_numbers, six_numbers, small_motion,
 };
 pub use error::{ImagingError, Result};
+pub use fdk::{FdkSettings, Grid, PROJECTIONS_MIN, reconstruct};
 pub use geometry::{IMAGE_SIDE_MAX, PanelGeometry, Projection};
 pub use kernel::Isa;
 pub use registration::{CancelFlag, ModelError, Outcome, Settings, VIEWS_MAX, View, register};
+pub use rigid::{RigidOutcome, RigidSettings, Scan, register_rigid};
 pub use siddon::project_exact;
 pub use slab::{project_fast, project_fast_with};
 pub use verdict::{Limits, Reason, Verdict};

@@ -46,8 +46,8 @@ impl Default for Limits {
             overlap_min: 0.25,
             displacement_max_mm: 30.0,
             displacement_max_deg: 8.0,
-            disagreement_max_mm: 0.5,
-            rival_max: 0.9,
+            disagreement_max_mm: 0.2,
+            rival_max: 0.95,
             sigma_max_mm: 1.0,
             sigma_max_deg: 1.0,
         }

@@ -65,7 +65,7 @@ impl PyCancelFlag {
 }
 
 /// A 4 x 4 matrix that must be rigid: rotation and translation in mm.
-fn rigid(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Isometry3<f64>> {
+pub(crate) fn rigid(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Isometry3<f64>> {
     let m = matrix4(value, what)?;
     let r: Matrix3<f64> = m.fixed_view::<3, 3>(0, 0).into_owned();
     let last = m.row(3).into_owned();
@@ -84,7 +84,7 @@ fn rigid(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Isometry3<f64>> {
     ))
 }
 
-fn matrix4(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Matrix4<f64>> {
+pub(crate) fn matrix4(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Matrix4<f64>> {
     match matrices(value, what)?.as_slice() {
         [one] => Ok(Matrix4::from_fn(|i, j| {
             one.get(i)
@@ -115,6 +115,12 @@ fn image_of(
 pub(crate) struct PyPanelGeometry {
     panel: PanelGeometry,
     projection: Projection,
+}
+
+impl PyPanelGeometry {
+    pub(crate) fn projection(&self) -> Projection {
+        self.projection
+    }
 }
 
 #[pymethods]
@@ -348,7 +354,7 @@ impl PyAttenuationVolume {
     }
 }
 
-fn contiguous<'a, T, E>(slice: Result<&'a [T], E>, what: &str) -> PyResult<&'a [T]> {
+pub(crate) fn contiguous<'a, T, E>(slice: Result<&'a [T], E>, what: &str) -> PyResult<&'a [T]> {
     slice.map_err(|_| ImagingInputError::new_err(format!("{what} must be C-contiguous")))
 }
 

@@ -8,6 +8,7 @@ mod error;
 mod imaging;
 mod numbers;
 mod pose;
+mod volumes;
 
 /// The Rust core of igrt-hw: kinematics, clearance, projection and registration.
 #[pymodule]
@@ -30,6 +31,8 @@ mod _core {
     };
     #[pymodule_export]
     use crate::pose::PyPose;
+    #[pymodule_export]
+    use crate::volumes::{PyRigidOutcome, reconstruct_fdk, register_volumes};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
