@@ -222,6 +222,31 @@ class LineAndFirmware(RuleBasedStateMachine):
         self.executes += 1
         self.advance(40)
 
+    @rule(
+        lateral=st.floats(-40, 40),
+        vertical=st.floats(-40, 40),
+        pitch=st.floats(-2, 2),
+        ms=st.integers(0, 1200),
+        noisy=st.sampled_from([0, 0, 5, 25]),
+    )
+    def be_under_way(
+        self, lateral: float, vertical: float, pitch: float, ms: int, noisy: int
+    ) -> None:
+        """Everything as it should be, and the couch in motion: what comes next meets it there."""
+        self.bench.room.set_brake_release(False)
+        self.emergency_stop(False)
+        self.touch_guard(False)
+        self.let_go(panic=False)
+        self.repair()
+        self.keep_a_session()
+        self.permit_for(400)
+        self.bench.submit(m.FaultReset(0xFFFF), ("reset", self.count))
+        self.count += 1
+        self.advance(700)
+        self.upload_and_execute(lateral, vertical, pitch, execute=True, enable=True)
+        self.noise(noisy)
+        self.hold_permission(ms)
+
     @rule(axis=st.integers(0, 5), speed=st.floats(-10, 10), times=st.integers(1, 12))
     def jog(self, axis: int, speed: float, times: int) -> None:
         """A key held, renewed every 100 ms; at the speed limit of its axis at most."""
