@@ -140,6 +140,8 @@ pub struct Line {
     entropy: Stream,
     splitter: Splitter,
     session: u32,
+    /// Nonce of the HELLO that opened the session: the same frame come twice opens nothing.
+    hello_nonce: Option<u32>,
     telemetry_only: bool,
     expected: u16,
     cache: heapless::Deque<Answer, CACHE_LEN>,
@@ -182,6 +184,7 @@ impl Line {
             entropy,
             splitter: Splitter::default(),
             session: 0,
+            hello_nonce: None,
             telemetry_only: false,
             expected: 1,
             cache: heapless::Deque::new(),
@@ -435,18 +438,13 @@ impl Line {
         } else {
             0
         };
-        device.session_ended(now_us);
-        let before = self.session;
-        while self.session == before || self.session == 0 {
-            self.session = self.entropy.nonzero_u32();
+        // A host that wants a session says HELLO with a new nonce. The same nonce again is the same frame, doubled or late: it is answered
+        // with the session that it opened, and nothing ends.
+        let known = self.hello_nonce == Some(hello.host_nonce);
+        if self.session == 0 || !known || self.telemetry_only != (status != 0) {
+            device.session_ended(now_us);
+            self.begin_session(now_us, hello.host_nonce, status != 0);
         }
-        self.telemetry_only = status != 0;
-        self.expected = 1;
-        self.cache.clear();
-        self.lease = None;
-        self.session_since_us = now_us;
-        self.telemetry_period_us = u64::from(TELEMETRY_PERIOD_MS) * 1000;
-        self.telemetry_due_us = now_us;
         let identity = device.identity();
         let mut body = [0; 64];
         let mut writer = Writer::new(&mut body);
@@ -475,6 +473,21 @@ impl Line {
             writer.filled(),
             sink,
         );
+    }
+
+    fn begin_session(&mut self, now_us: u64, nonce: u32, telemetry_only: bool) {
+        let before = self.session;
+        while self.session == before || self.session == 0 {
+            self.session = self.entropy.nonzero_u32();
+        }
+        self.hello_nonce = Some(nonce);
+        self.telemetry_only = telemetry_only;
+        self.expected = 1;
+        self.cache.clear();
+        self.lease = None;
+        self.session_since_us = now_us;
+        self.telemetry_period_us = u64::from(TELEMETRY_PERIOD_MS) * 1000;
+        self.telemetry_due_us = now_us;
     }
 
     fn session_check(&self, header: &Header) -> Result<(), Refusal> {

@@ -37,15 +37,20 @@ pub struct Gauges {
 struct Port {
     line: LineName,
     file: Option<OwnedFd>,
+    /// Baud rate of the device, where the port is to be held to it.
+    baud: Option<u32>,
     backlog: Vec<u8>,
 }
+
+/// A file to be attached: its line, and the baud rate that the device has on it.
+type Attached = (LineName, OwnedFd, Option<u32>);
 
 /// A running pump; it ends when it is closed or dropped.
 #[derive(Debug)]
 pub struct Pump {
     stop: Arc<AtomicBool>,
     waker: OwnedFd,
-    ports: Arc<Mutex<Vec<(LineName, OwnedFd)>>>,
+    ports: Arc<Mutex<Vec<Attached>>>,
     gauges: Arc<Gauges>,
     thread: Option<JoinHandle<()>>,
 }
@@ -73,12 +78,13 @@ impl Pump {
         })
     }
 
-    /// Attaches an open, non-blocking file to a line; it replaces the one before.
-    pub fn attach(&self, line: LineName, file: OwnedFd) {
+    /// Attaches an open, non-blocking file to a line; it replaces the one before. With `baud`, octets become garbage while the port
+    /// is set to another rate, as on hardware; a file without a rate is not held to one.
+    pub fn attach(&self, line: LineName, file: OwnedFd, baud: Option<u32>) {
         self.ports
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push((line, file));
+            .push((line, file, baud));
         self.wake();
     }
 
@@ -111,12 +117,13 @@ fn run(
     room: &Arc<Mutex<Room>>,
     woken: &OwnedFd,
     stop: &AtomicBool,
-    attached: &Mutex<Vec<(LineName, OwnedFd)>>,
+    attached: &Mutex<Vec<Attached>>,
     gauges: &Gauges,
 ) {
     let mut ports = LINES.map(|line| Port {
         line,
         file: None,
+        baud: None,
         backlog: Vec::new(),
     });
     let base_us = locked(room).now_us();
@@ -124,19 +131,21 @@ fn run(
     let mut slipped_us = 0;
     let pool = render_pool();
     while !stop.load(Ordering::SeqCst) {
-        for (line, file) in attached
+        for (line, file, baud) in attached
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .drain(..)
         {
             if let Some(port) = ports.iter_mut().find(|port| port.line == line) {
                 port.file = Some(file);
+                port.baud = baud;
                 port.backlog.clear();
             }
         }
         wait(woken, &ports);
         let mut room_now = locked(room);
         for port in &mut ports {
+            room_now.set_rates_differ(port.line, port.rates_differ());
             port.take_in(&mut room_now);
         }
         let real_us = base_us + begin.elapsed().as_micros() as u64 - slipped_us;
@@ -214,6 +223,15 @@ fn drain(woken: BorrowedFd<'_>) {
 }
 
 impl Port {
+    /// Whether the client has set the port to another rate than the device's. A pty shows the master what was set on its slave.
+    fn rates_differ(&self) -> bool {
+        let (Some(file), Some(baud)) = (&self.file, self.baud) else {
+            return false;
+        };
+        rustix::termios::tcgetattr(file)
+            .is_ok_and(|set| set.output_speed() != baud || set.input_speed() != baud)
+    }
+
     fn take_in(&mut self, room: &mut Room) {
         let Some(file) = &self.file else { return };
         let mut octets = [0; 8192];

@@ -4,6 +4,7 @@ use crate::kinematics::Family;
 use crate::limits::{AXES, NAMES};
 use crate::paced::{Pump, locked};
 use crate::pose::Six;
+use crate::profile::{self, Profile, State};
 use crate::room::controller::Dialect;
 use crate::room::faults::{LINE_KINDS, Request, TABLE};
 use crate::room::{self, Config, EnablePosition, LINES, Lies, LineName, Truth};
@@ -495,9 +496,10 @@ impl Pacer {
     }
 
     /// Attaches an open file by a duplicate of its descriptor, which must not block.
-    fn attach(&self, line: &str, descriptor: i32) -> PyResult<()> {
+    #[pyo3(signature = (line, descriptor, baud = None))]
+    fn attach(&self, line: &str, descriptor: i32, baud: Option<u32>) -> PyResult<()> {
         let line = line_named(line)?;
-        self.pump().attach(line, duplicate(descriptor)?);
+        self.pump().attach(line, duplicate(descriptor)?, baud);
         Ok(())
     }
 
@@ -558,6 +560,50 @@ fn fault_table() -> Vec<(String, String, String)> {
     devices.chain(line_kinds).collect()
 }
 
+fn motion_limits(limits: [f64; 3]) -> PyResult<profile::Limits> {
+    if !limits.iter().all(|limit| limit.is_finite() && *limit > 0.0) {
+        return Err(refused(
+            "limits are speed, acceleration and jerk, all above 0",
+        ));
+    }
+    let [speed, accel, jerk] = limits;
+    Ok(profile::Limits { speed, accel, jerk })
+}
+
+/// Seconds of the motion profile from rest to rest over a distance, and its position and speed at some instants.
+#[pyfunction]
+#[pyo3(signature = (distance, limits, at_s = Vec::new()))]
+fn motion_rest_to_rest(
+    distance: f64,
+    limits: [f64; 3],
+    at_s: Vec<f64>,
+) -> PyResult<(f64, Vec<(f64, f64)>)> {
+    if !distance.is_finite() {
+        return Err(refused("distance must be finite"));
+    }
+    let profile = Profile::rest_to_rest(0.0, distance, &motion_limits(limits)?);
+    let states = at_s.iter().map(|t| profile.at(*t));
+    Ok((
+        profile.duration(),
+        states.map(|state| (state.position, state.speed)).collect(),
+    ))
+}
+
+/// Distance and seconds of the stop from a speed and an acceleration.
+#[pyfunction]
+fn motion_stop(speed: f64, accel: f64, limits: [f64; 3]) -> PyResult<(f64, f64)> {
+    if !(speed.is_finite() && accel.is_finite()) {
+        return Err(refused("speed and acceleration must be finite"));
+    }
+    let from = State {
+        position: 0.0,
+        speed,
+        accel,
+    };
+    let profile = Profile::stop(from, &motion_limits(limits)?);
+    Ok((profile.end(), profile.duration()))
+}
+
 /// All effects of the X-rays: (name, strength as built, largest strength, meaning).
 #[pyfunction]
 fn physics_table() -> Vec<(&'static str, f64, f64, &'static str)> {
@@ -578,7 +624,8 @@ fn build_hash() -> String {
 mod _firmware {
     #[pymodule_export]
     use super::{
-        Pacer, Room, SimulatorError, build_hash, fault_table, physics_table, seeded_setup_error,
+        Pacer, Room, SimulatorError, build_hash, fault_table, motion_rest_to_rest, motion_stop,
+        physics_table, seeded_setup_error,
     };
     #[pymodule_export]
     use crate::python_codec::{decode_frame, encode_frame};

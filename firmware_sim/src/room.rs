@@ -353,6 +353,11 @@ impl Room {
         self.send(line, &out);
     }
 
+    /// Whether the host's end of a line runs at another baud rate than the device: octets then arrive as garbage, both ways.
+    pub fn set_rates_differ(&mut self, line: LineName, differ: bool) {
+        self.faults.set_rates_differ(line, differ);
+    }
+
     /// A BREAK condition on a line.
     pub fn line_break(&mut self, line: LineName) {
         self.trace_octets(line, 2, &[]);
@@ -413,9 +418,11 @@ impl Room {
         self.run_couch();
         self.run_imager();
         self.run_pendant();
-        for position in self.plant.axes() {
-            self.trace = mixed(self.trace, position.to_bits());
-        }
+        // Three pairs beside each other, then one chain: a third of the waiting for products.
+        let [a, b, c, d, e, f] = self.plant.axes().map(f64::to_bits);
+        let (first, second, third) = (mixed(a, b), mixed(c, d), mixed(e, f));
+        let pairs = first ^ second.rotate_left(21) ^ third.rotate_left(42);
+        self.trace = mixed(self.trace, pairs);
         if self.faults.lines_active() {
             self.run_line_faults();
         }

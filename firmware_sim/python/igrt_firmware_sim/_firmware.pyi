@@ -16,6 +16,8 @@ __all__ = [
     "decode_frame",
     "encode_frame",
     "fault_table",
+    "motion_rest_to_rest",
+    "motion_stop",
     "physics_table",
     "seeded_setup_error",
 ]
@@ -91,7 +93,7 @@ class Pacer:
     """Keeps a room at real time and pumps octets between its lines and open, non-blocking files."""
 
     def __new__(cls, room: Room) -> Self: ...
-    def attach(self, line: str, descriptor: int) -> None: ...
+    def attach(self, line: str, descriptor: int, baud: int | None = None) -> None: ...
     @property
     def slipped_us(self) -> int: ...
     @property
@@ -100,6 +102,17 @@ class Pacer:
 
 def seeded_setup_error(seed: int, max_mm: float, max_deg: float) -> list[float]: ...
 def fault_table() -> list[tuple[str, str, str]]: ...
+def motion_rest_to_rest(
+    distance: float, limits: Sequence[float], at_s: Sequence[float] = ...
+) -> tuple[float, list[tuple[float, float]]]:
+    """Seconds of the firmware's motion from rest to rest, and (position, speed) at the instants ``at_s``.
+
+    ``limits``: speed, acceleration, jerk, in one unit of length and seconds.
+    """
+
+def motion_stop(speed: float, accel: float, limits: Sequence[float]) -> tuple[float, float]:
+    """Distance and seconds of the firmware's stop from a speed and an acceleration."""
+
 def physics_table() -> list[tuple[str, float, float, str]]: ...
 def build_hash() -> str: ...
 def decode_frame(direction: str, run: bytes) -> tuple[Fields, bytes] | None:

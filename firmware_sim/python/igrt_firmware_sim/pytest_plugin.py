@@ -65,6 +65,41 @@ def virtual_host(virtual_room: "VirtualRoom") -> "Host":
     return host
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: "pytest.CallInfo[None]") -> Any:
+    """Remembers whether the test itself failed, for `recorded_room`."""
+    report = yield
+    if report.when == "call":
+        item.stash[_FAILED] = bool(report.failed)
+    return report
+
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture
+def recorded_room(
+    request: pytest.FixtureRequest,
+    sim_seed: int,
+    sim_patient: str | Path | None,
+    sim_options: dict[str, Any],
+    tmp_path: Path,
+) -> "Iterator[VirtualRoom]":
+    """As `virtual_room`; when the test fails, `failing.toml` in its `tmp_path` is a scenario that replays it."""
+    from igrt_firmware_sim import scenario
+    from igrt_firmware_sim.recording import RecordedRoom
+
+    recording = tmp_path / "failing.jsonl"
+    with RecordedRoom(recording, seed=sim_seed, patient=sim_patient, **sim_options) as room:
+        yield room
+    if request.node.stash.get(_FAILED, False):
+        target = tmp_path / "failing.toml"
+        scenario.from_recording(
+            recording, target, title=request.node.name, why="a test failed on this run"
+        )
+        request.node.add_report_section("teardown", "igrt-sim", f"igrt-sim run {target}")
+
+
 @pytest.fixture
 def served_room(
     sim_seed: int,

@@ -18,6 +18,33 @@ FORMAT = "igrt-sim-recording"
 VERSION = 1
 
 
+# Schema of every message of an export; the log time of a message is its `t` in nanoseconds.
+MCAP_SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "igrt_sim.event",
+    "type": "object",
+    "required": ["t"],
+    "properties": {
+        "t": {"type": "integer", "minimum": 0, "description": "virtual time in microseconds"},
+        "write": {"enum": list(LINES), "description": "line on which the host sent octets"},
+        "read": {"enum": list(LINES), "description": "line on which a device sent octets"},
+        "octets": {"type": "string", "description": "the octets, hexadecimal"},
+        "op": {"type": "string", "description": "operation of the control socket"},
+        "fields": {"type": "object", "description": "its fields"},
+        "trace_hash": {
+            "type": "string",
+            "description": "hash of the whole run, in the last message",
+        },
+    },
+    "oneOf": [
+        {"required": ["write", "octets"]},
+        {"required": ["read", "octets"]},
+        {"required": ["op", "fields"]},
+        {"required": ["trace_hash"]},
+    ],
+}
+
+
 class RecordedRoom(VirtualRoom):
     """A virtual room that writes everything that goes in and out to a file.
 
@@ -96,7 +123,12 @@ class RecordedRoom(VirtualRoom):
         self.close()
 
 
-def _entries(path: Path) -> list[dict[str, Any]]:
+def entries(path: Path) -> list[dict[str, Any]]:
+    """Header, events and end of a recording.
+
+    Raises:
+        SimulatorError: the file is no recording of this version, or was cut off.
+    """
     entries = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
@@ -119,7 +151,7 @@ def replay(path: Path) -> tuple[str, str]:
     Raises:
         SimulatorError: the file is no recording, or its octets come back otherwise than they were recorded.
     """
-    header, *events, end = _entries(path)
+    header, *events, end = entries(path)
     room = VirtualRoom(
         seed=header["seed"], patient=header.get("patient"), **header.get("options", {})
     )
@@ -155,8 +187,8 @@ def export_mcap(path: Path, target: Path) -> int:
         raise SimulatorError(
             "the export needs the package mcap: pip install 'igrt-firmware-sim[mcap]'"
         ) from error
-    header, *events, end = _entries(path)
-    schema = json.dumps({"type": "object"}).encode()
+    header, *events, end = entries(path)
+    schema = json.dumps(MCAP_SCHEMA).encode()
     with target.open("wb") as stream:
         writer = writer_class(stream)
         writer.start(profile="", library="igrt-sim")

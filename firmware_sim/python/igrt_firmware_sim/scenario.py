@@ -27,6 +27,7 @@ operation must be refused with that code. Operations are those of the control so
 unknown keys are refused.
 """
 
+import json
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ from igrt_firmware_sim.host import (
     RefusedError,
 )
 from igrt_firmware_sim.phantom import PREFIX
-from igrt_firmware_sim.recording import RecordedRoom
+from igrt_firmware_sim.recording import RecordedRoom, entries
 
 WATCH_PERIOD_US = 2000
 # `below` and `above` compare magnitudes; `contains` asks for a bit of a flag or fault word.
@@ -77,7 +78,11 @@ class ScenarioError(SimulatorError):
 
 
 class _Failure(Exception):
-    """An expectation that did not hold."""
+    """An expectation that did not hold; ``condition`` where it can be asked again."""
+
+    def __init__(self, text: str, condition: Mapping[str, Any] | None = None) -> None:
+        super().__init__(text)
+        self.condition = condition
 
 
 @dataclass(slots=True)
@@ -89,6 +94,8 @@ class Verdict:
     evidence: list[str]
     trace_hash: str
     seed: int
+    # The condition that did not hold, where one did not.
+    failed: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -101,6 +108,9 @@ class Scenario:
     room: dict[str, Any]
     always: list[dict[str, Any]]
     steps: list[dict[str, Any]]
+    # Without the small host nothing is sent but what the steps write.
+    host: bool = True
+    trace_hash: str | None = None
 
 
 @dataclass(slots=True)
@@ -163,7 +173,7 @@ def read(path: Path) -> Scenario:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ScenarioError(f"{path}: {error}") from error
-    unknown = set(data) - {"title", "why", "room", "always", "step"}
+    unknown = set(data) - {"title", "why", "room", "always", "step", "host", "trace_hash"}
     if unknown or not isinstance(data.get("title"), str) or not isinstance(data.get("why"), str):
         raise ScenarioError(f"{path}: title and why are needed; unknown keys {sorted(unknown)}")
     room = data.get("room", {})
@@ -173,11 +183,22 @@ def read(path: Path) -> Scenario:
         _checked_condition(f"{path}: always", condition, {"from_ms"})
     for number, step in enumerate(data.get("step", []), start=1):
         _checked_step(f"{path}: step {number}", step)
-    if not any(
+    if "trace_hash" not in data and not any(
         "expect" in step or "wait" in step or "refused" in step for step in data.get("step", [])
     ):
         raise ScenarioError(f"{path}: expects nothing, so that it could not fail")
-    return Scenario(path, data["title"], data["why"], room, data.get("always", []), data["step"])
+    if not isinstance(data.get("host", True), bool):
+        raise ScenarioError(f"{path}: host must be true or false")
+    return Scenario(
+        path,
+        data["title"],
+        data["why"],
+        room,
+        data.get("always", []),
+        data.get("step", []),
+        data.get("host", True),
+        data.get("trace_hash"),
+    )
 
 
 def _checked_step(where: str, step: dict[str, Any]) -> None:
@@ -219,17 +240,94 @@ def run(scenario: Scenario, *, seed: int | None = None, record: Path | None = No
 def _play(scenario: Scenario, room: VirtualRoom, seed: int) -> Verdict:
     state = _Run(room, Host(room), scenario.always)
     state.host.watch = lambda: _watch(state)
-    passed = True
+    passed, failed = True, None
     try:
-        for line in ("couch", "imager", "pendant"):
-            state.host.hello(line)
-        state.host.advance_ms(100)
+        if scenario.host:
+            for line in ("couch", "imager", "pendant"):
+                state.host.hello(line)
+            state.host.advance_ms(100)
         for number, step in enumerate(scenario.steps, start=1):
             _perform(state, number, step)
+        if scenario.trace_hash is not None and scenario.trace_hash != room.trace_hash():
+            raise _Failure(f"the trace is {room.trace_hash()}, not {scenario.trace_hash}")
     except (_Failure, TimeoutError, RefusedError) as error:
         state.note(f"FAILED: {error}")
         passed = False
-    return Verdict(scenario.title, passed, state.evidence, room.trace_hash(), seed)
+        condition = getattr(error, "condition", None)
+        failed = dict(condition) if condition else None
+    return Verdict(scenario.title, passed, state.evidence, room.trace_hash(), seed, failed)
+
+
+def from_recording(
+    recording: Path,
+    target: Path,
+    *,
+    title: str,
+    why: str,
+    expect: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a recording as a scenario: the same octets and operations at the same instants, and no host beside them.
+
+    Running it gives the recorded trace hash or fails. With ``expect`` it asks that condition at the end instead, so
+    that a run that failed because of it fails again.
+
+    Raises:
+        SimulatorError: the file is no recording.
+    """
+    header, *events, end = entries(recording)
+    room = {"seed": header["seed"], **header.get("options", {})}
+    if header.get("patient"):
+        room["patient"] = header["patient"]
+    lines = [f"title = {json.dumps(title)}", f"why = {json.dumps(why)}", "host = false"]
+    if expect is None:
+        lines.append(f"trace_hash = {json.dumps(end['trace_hash'])}")
+    lines += ["", "[room]", *(f"{key} = {_toml(value)}" for key, value in room.items())]
+    now_us = 0
+    for event in events:
+        if "read" in event:
+            continue
+        lines += ["", "[[step]]", f"after_ms = {(event['t'] - now_us) / 1000}"]
+        now_us = event["t"]
+        if "write" in event:
+            fields = {"line": event["write"], "octets": event["octets"]}
+            lines.append('do = "line.write"')
+        else:
+            fields = {key: value for key, value in event["fields"].items() if value is not None}
+            lines.append(f"do = {json.dumps(event['op'])}")
+        lines += [f"{key} = {_toml(value)}" for key, value in fields.items()]
+    lines += ["", "[[step]]", f"after_ms = {(end['t'] - now_us) / 1000}"]
+    if expect is not None:
+        lines.append(f"expect = {_toml(dict(expect))}")
+    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    # The strings, numbers and booleans of JSON are those of TOML.
+    return json.dumps(value)
+
+
+def write_failure(scenario: Scenario, folder: Path, *, seed: int | None = None) -> Path:
+    """Runs a failing scenario again, recorded, and writes one of octets and instants that reproduces the failure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    recording = folder / f"{scenario.path.stem}.jsonl"
+    verdict = run(scenario, seed=seed, record=recording)
+    target = folder / f"{scenario.path.stem}.toml"
+    from_recording(
+        recording,
+        target,
+        title=f"{scenario.title} (as it failed)",
+        why=verdict.evidence[-1].strip() if verdict.evidence else scenario.why,
+        expect=verdict.failed,
+    )
+    return target
+
+
+def _bare(condition: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: condition[key] for key in ("field", *COMPARISONS) if key in condition}
 
 
 def _watch(state: _Run) -> None:
@@ -242,7 +340,7 @@ def _watch(state: _Run) -> None:
             continue
         passed, found = holds(condition, known)
         if not passed:
-            raise _Failure(f"always: {found}")
+            raise _Failure(f"always: {found}", _bare(condition))
 
 
 def _perform(state: _Run, number: int, step: dict[str, Any]) -> None:
@@ -254,7 +352,7 @@ def _perform(state: _Run, number: int, step: dict[str, Any]) -> None:
     if "expect" in step:
         passed, found = holds(step["expect"], state.room.truth())
         if not passed:
-            raise _Failure(f"step {number}: {found}")
+            raise _Failure(f"step {number}: {found}", _bare(step["expect"]))
         state.note(f"expected  {found}")
 
 
@@ -287,7 +385,7 @@ def _wait(state: _Run, condition: dict[str, Any]) -> None:
             state.note(f"reached   {found}")
             return
         if state.room.now_us >= end_us:
-            raise _Failure(f"not within {within_ms} ms: {found}")
+            raise _Failure(f"not within {within_ms} ms: {found}", _bare(condition))
         state.host.advance_ms(1)
 
 
@@ -302,6 +400,10 @@ def _garbage(state: _Run, line: str = "couch", octets: str = "", times: int = 1)
     for _ in range(times):
         state.room.write(line, bytes.fromhex(octets))
         state.host.advance_ms(1)
+
+
+def _write(state: _Run, line: str, octets: str) -> None:
+    state.room.write(line, bytes.fromhex(octets))
 
 
 def _leasing(state: _Run, on: bool) -> None:
@@ -368,6 +470,7 @@ OPERATIONS: dict[str, Callable[..., None]] = {
     "host.fault_reset": lambda state, line="couch", faults=0xFFFFFFFF: state.host.command(
         line, FAULT_RESET, int(faults).to_bytes(4, "little")
     ),
+    "line.write": _write,
     "host.leasing": _leasing,
     "host.garbage": _garbage,
     "host.stale_epoch": _stale_epoch,

@@ -100,7 +100,8 @@ def _refuse_if_served(path: Path) -> None:
 class Service:
     """A served room: three ptys, a control socket, `endpoints.json` in ``run_dir``.
 
-    A context manager; leaving it ends everything.
+    A context manager; leaving it ends everything. ``baud``: rate of the devices; a client that sets its pty to another
+    gives and gets garbage, as on hardware. Without it any rate will do. A TCP port has none.
 
     Raises:
         SimulatorError: ``run_dir`` cannot hold the socket.
@@ -114,7 +115,9 @@ class Service:
         seed: int,
         tcp_host: str | None = None,
         tcp_couch_port: int = 0,
+        baud: int | None = None,
     ) -> None:
+        self._baud = baud
         self.room = room
         self.run_dir = run_dir.absolute()
         self.stopped = threading.Event()
@@ -172,7 +175,7 @@ class Service:
                 )
                 continue
             terminal = self._ports[name] = _PseudoTerminal()
-            self._pacer.attach(name, terminal.master)
+            self._pacer.attach(name, terminal.master, self._baud)
         self._server = _ControlServer(path, self)
         threading.Thread(
             target=self._server.serve_forever, name="igrt-sim-control", daemon=True

@@ -147,6 +147,8 @@ struct Pipe {
     stall: bool,
     off: bool,
     baud: bool,
+    /// The two ends run at different rates: no fault to be cleared, but how the port is set.
+    rates_differ: bool,
     held: Vec<u8>,
     queue: VecDeque<(u64, Vec<u8>)>,
     queued: usize,
@@ -171,6 +173,7 @@ impl Pipe {
             stall: false,
             off: false,
             baud: false,
+            rates_differ: false,
             held: Vec::new(),
             queue: VecDeque::new(),
             queued: 0,
@@ -221,6 +224,7 @@ impl Pipe {
             && !self.queues()
             && !self.off
             && !self.baud
+            && !self.rates_differ
             && self.queue.is_empty()
             && self.held.is_empty()
     }
@@ -273,7 +277,7 @@ impl Pipe {
             out.extend((0..count).map(|_| noise.bits() as u8));
         }
         for octet in chunk {
-            if self.baud {
+            if self.baud || self.rates_differ {
                 // At a wrong rate the receiver samples other bits, and sees about twice or half as many octets.
                 let bits = flips.bits();
                 out.extend(
@@ -452,6 +456,15 @@ impl RoomFaults {
             .get_mut(line as usize)
             .map(|pipe| pipe.due(now_us))
             .unwrap_or_default()
+    }
+
+    /// The two ends of a line run at different rates, or at the same again.
+    pub fn set_rates_differ(&mut self, line: LineName, differ: bool) {
+        for pipes in [&mut self.to_device, &mut self.to_host] {
+            if let Some(pipe) = pipes.get_mut(line as usize) {
+                pipe.rates_differ = differ;
+            }
+        }
     }
 
     /// Whether octets may be waiting anywhere.
