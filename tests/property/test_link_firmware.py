@@ -47,7 +47,7 @@ PER_AXIS = ("encoder", "second_channel", "axis", "lower_limit", "upper_limit", "
 
 # As many as a run has time for; a campaign loads a profile with more (tests/conftest.py).
 PROFILE = settings.get_current_profile_name()
-EXAMPLES = settings.get_profile("campaign").max_examples if PROFILE == "campaign" else 40
+EXAMPLES = settings.get_profile("campaign").max_examples if PROFILE == "campaign" else 25
 
 # Which faults there are: (target, kind, what its value means).
 FAULTS: list[tuple[str, str, str]] = [
