@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import igrt_hw
+from igrt_hw._core import ClearanceRoom
 from igrt_hw.machine import load_machine
 from igrt_hw.machine.clearance_map import CellState, ClearanceMap, clearance_map
 from igrt_hw.machine.room import ClearanceInputError, MapAxis, Room, RoomError
@@ -104,12 +105,50 @@ def test_any_couch_axis_goes_against_any_machine_axis(room: Room) -> None:
             assert truth - 0.02 <= found.lower_mm[i, j] <= truth + 1e-6
 
 
+@pytest.mark.skipif(
+    not hasattr(ClearanceRoom, "floor_map"), reason="needs a core that drives a frame by both axes"
+)
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [
+        (MapAxis("vertical", -400.0, 50.0, 6), MapAxis("rotation", -80.0, 80.0, 5)),
+        (MapAxis("lateral", -200.0, 200.0, 5), MapAxis("vertical", -400.0, 50.0, 6)),
+        (MapAxis("gantry", -180.0, 180.0, 8), MapAxis("mv_panel_arm", 0.0, 1.0, 4)),
+    ],
+)
+def test_two_axes_may_move_one_part(room: Room, row: MapAxis, column: MapAxis) -> None:
+    found = clearance_map(room, PLANNED, room.retracted(), row=row, column=column, gantry_deg=90.0)
+    names = ("lateral", "longitudinal", "vertical", "rotation", "pitch", "roll")
+    random = np.random.default_rng(9)
+
+    def at(u: float, v: float) -> float:
+        axes, gantry, panels = list(PLANNED), 90.0, room.retracted()
+        for axis, share in ((row, u), (column, v)):
+            value = _place(axis, share)
+            if axis.name == "gantry":
+                gantry = value
+            elif axis.name in panels:
+                panels[axis.name] = value
+            else:
+                axes[names.index(axis.name)] = value
+        return max(room.clearance(axes, gantry, panels, exact=True).min_mm, 0.0)
+
+    for i in range(row.cells):
+        for j in range(column.cells):
+            truth = at((i + 0.5) / row.cells, (j + 0.5) / column.cells)
+            assert truth - 0.02 <= found.lower_mm[i, j] <= truth + 1e-6
+    for u, v in random.random((150, 2)):
+        state = CellState(found.state[int(u * row.cells), int(v * column.cells)])
+        assert state is not CellState.CLEAR or at(u, v) >= 20.0 - 1e-6
+        assert state is not CellState.CONTACT or at(u, v) <= 0.0
+
+
 def test_axes_that_make_no_map_are_refused(room: Room) -> None:
     def ask(row: MapAxis, column: MapAxis, margin_mm: float = 20.0) -> None:
         clearance_map(room, PLANNED, room.retracted(), row=row, column=column, margin_mm=margin_mm)
 
-    with pytest.raises(RoomError, match="both move"):
-        ask(MapAxis("lateral", 0.0, 10.0, 2), ROTATION)
+    with pytest.raises(RoomError, match="both turn the same joint"):
+        ask(MapAxis("rotation", 0.0, 10.0, 2), ROTATION)
     with pytest.raises(RoomError, match="no axis of this room"):
         ask(MapAxis("yaw", 0.0, 10.0, 2), ROTATION)
     with pytest.raises(RoomError, match="range"):

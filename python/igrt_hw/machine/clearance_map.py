@@ -1,4 +1,4 @@
-"""Maps of clearance over two axes: a machine axis against a couch axis, with what is certain of every cell.
+"""Maps of clearance over any two axes of gantry, couch and arms, with what is certain of every cell.
 
 A cell is called clear only if the parts keep the margin everywhere inside it, between the measured middles too, and in
 contact only if there is contact everywhere inside it. What is neither stays open, and counts as not deliverable.
@@ -228,10 +228,10 @@ def clearance_map(
 ) -> ClearanceMap:
     """Measure and certify a map with the other couch axes at `axes`, the gantry at `gantry_deg`, the arms as given.
 
-    One axis must move the couch and the other the machine ("gantry", an arm).
+    Any two axes: the gantry, couch axes, arms. Both may move the same part.
 
     Raises:
-        RoomError: an unknown axis, a range without width, two axes that move one part, above 16 million pieces.
+        RoomError: an unknown axis, a range without width, one axis twice, above 16 million pieces.
         ClearanceInputError: a margin out of range.
     """
     drives = room.map_drives(axes, gantry_deg, panel_state, row=row, column=column)

@@ -25,7 +25,7 @@ from igrt_hw.machine.planner import (
     move_words,
     propose_detour,
 )
-from igrt_hw.machine.room import MapAxis, PairClearance, PanelState, PathPlace, Room, RoomError
+from igrt_hw.machine.room import MapAxis, PairClearance, PanelState, PathPlace, Room
 
 Axes = tuple[float, ...]
 
@@ -287,14 +287,9 @@ def _all_arms(ask: _Question) -> Iterator[Freeing]:
 def _least(ask: _Question, axis: MapAxis, now: float) -> tuple[float, float] | None:
     """The value nearest to `now` at which the whole move keeps the clearance, and that clearance, certified."""
     rows = 1 if ask.start == ask.target else PATH_CELLS
-    try:
-        drives = ask.room.path_drives(
-            ask.start, ask.target, ask.gantry_deg, ask.panel_state, column=axis
-        )
-    except (
-        RoomError
-    ):  # An arm that rides on the couch moves with both axes; it is not among the remedies.
-        return None
+    drives = ask.room.path_drives(
+        ask.start, ask.target, ask.gantry_deg, ask.panel_state, column=axis
+    )
     states = ask.room.core.certified_map(
         drives, rows=rows, columns=axis.cells, margin_mm=ask.keep_mm
     )

@@ -2,11 +2,12 @@
 
 A row has 13 numbers: (0, twelve numbers of a constant pose), (1, axis, start and end angle in degrees, unused) or
 (2, start offset, end offset in mm, unused). Straight lines in axis space are exact in this form; nothing is sampled.
+Kinds 3 and 4 are 1 and 2 on the column axis of a map, in motions that both axes drive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,11 +40,9 @@ def turn_joint(axis: Sequence[float], start_deg: float, end_deg: float) -> Joint
     return _row(1.0, [*axis, start_deg, end_deg])
 
 
-def slide_joint(start_mm: ArrayLike, end_mm: ArrayLike) -> Joints:
+def slide_joint(start_mm: Iterable[float], end_mm: Iterable[float]) -> Joints:
     """A translation."""
-    return _row(
-        2.0, [*np.asarray(start_mm, dtype=np.float64), *np.asarray(end_mm, dtype=np.float64)]
-    )
+    return _row(2.0, [*start_mm, *end_mm])
 
 
 def couch_joints(chain: Chain, start: Sequence[float], target: Sequence[float]) -> Joints:
@@ -69,27 +68,49 @@ def turntable_joints(
     return None
 
 
-def _row(kind: float, numbers: ArrayLike) -> Joints:
+def joints_of_both(still: Joints, by_row: Joints, by_column: Joints) -> Joints | None:
+    """One motion of two axes from the motions of each; None if both turn the same joint.
+
+    Two translations of one joint become two joints: offsets add in any order.
+    """
+    joints = []
+    for base, row, column in zip(still, by_row, by_column, strict=True):
+        with_row, with_column = not np.array_equal(base, row), not np.array_equal(base, column)
+        if with_row and with_column and base[0] != 2.0:
+            return None
+        if with_row or not with_column:
+            joints.append(row)
+        if with_column:
+            moved = column.copy()
+            moved[0] += 2.0
+            if with_row:
+                moved[1:7] -= base[1:7]
+            joints.append(moved)
+    return np.stack(joints)
+
+
+def _row(kind: float, numbers: Sequence[float] | Matrix) -> Joints:
     row = np.zeros((1, 13))
-    values = np.asarray(numbers, dtype=np.float64)
     row[0, 0] = kind
-    row[0, 1 : 1 + values.size] = values
+    row[0, 1 : 1 + len(numbers)] = numbers
     return row
 
 
 def _pedestal(
     start: Sequence[float], target: Sequence[float], eccentric_mm: float, eccentric_deg: float
 ) -> Joints:
-    return np.concatenate(
-        [
-            turn_joint(_Z, start[3], target[3]),
-            slide_joint((0.0, eccentric_mm, 0.0), (0.0, eccentric_mm, 0.0)),
-            turn_joint(_Z, eccentric_deg, eccentric_deg),
-            slide_joint(start[:3], target[:3]),
-            turn_joint(_X, start[4], target[4]),
-            turn_joint(_Y, start[5], target[5]),
-        ]
+    # One array at once: this is built for every question asked of a room.
+    e, t = eccentric_mm, eccentric_deg
+    joints = np.zeros((6, 13))
+    joints[:, :7] = (
+        (1.0, *_Z, start[3], target[3], 0.0),
+        (2.0, 0.0, e, 0.0, 0.0, e, 0.0),
+        (1.0, *_Z, t, t, 0.0),
+        (2.0, *start[:3], *target[:3]),
+        (1.0, *_X, start[4], target[4], 0.0),
+        (1.0, *_Y, start[5], target[5], 0.0),
     )
+    return joints
 
 
 def _arm(chain: ArmChain, start: Sequence[float], target: Sequence[float]) -> Joints:

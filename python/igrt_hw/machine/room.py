@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,7 @@ from igrt_hw.machine.path import (
     Matrix,
     couch_joints,
     fixed_joint,
+    joints_of_both,
     slide_joint,
     turn_joint,
     turntable_joints,
@@ -36,6 +38,9 @@ from igrt_hw.machine.surface import PatientSurface
 Point = tuple[float, float, float]
 PanelState = Mapping[str, float]
 """How far each travelling arm is out: 0 retracted, 1 extended, by the arm's name."""
+
+Drive = tuple[Literal["row", "column", "both"], Joints]
+"""Which axis of a map moves a frame, and how; under "both" the joints themselves say which."""
 
 PATIENT = "patient"
 MODEL_FORMAT = "igrt-hw collision model 1"
@@ -194,6 +199,7 @@ class Room:
         self._description = machine.description
         self._surface = surface
         self._placement = _placement(surface, table_from_patient)
+        self._arms = tuple(arm.name for arm in self._description.arm)
         self._frames = (*BUILT_IN_FRAMES, *(arm.name for arm in self._description.arm))
         self._names: list[str] = []
         self._frame_of_part: list[str] = []
@@ -219,7 +225,7 @@ class Room:
     @property
     def arms(self) -> tuple[str, ...]:
         """The travelling arms that a panel state names."""
-        return tuple(arm.name for arm in self._description.arm)
+        return self._arms
 
     @property
     def machine(self) -> Machine:
@@ -333,11 +339,11 @@ class Room:
         *,
         row: MapAxis,
         column: MapAxis,
-    ) -> list[tuple[Literal["row", "column"], Joints]]:
+    ) -> list[Drive]:
         """The motions of a map, one a frame, each with the map axis that drives it.
 
         Raises:
-            RoomError: an unknown axis, a range without width, or a frame that both axes would drive.
+            RoomError: an unknown axis, a range without width, or one axis twice.
         """
         still = self._motions(axes, axes, (gantry_deg, gantry_deg), (panel_state, panel_state))
         moved = {}
@@ -357,7 +363,7 @@ class Room:
         panel_state: PanelState,
         *,
         column: MapAxis,
-    ) -> list[tuple[Literal["row", "column"], Joints]]:
+    ) -> list[Drive]:
         """The motions of a map whose rows are a straight couch path and whose columns are the gantry or an arm.
 
         Raises:
@@ -371,7 +377,7 @@ class Room:
 
     def line_drives(
         self, axes: Sequence[float], gantry_deg: float, panel_state: PanelState, *, axis: MapAxis
-    ) -> list[tuple[Literal["row", "column"], Joints]]:
+    ) -> list[Drive]:
         """The motions of a map of one column: everything stands but one axis, which goes along the rows.
 
         Raises:
@@ -386,17 +392,21 @@ class Room:
         by_row: list[Joints],
         by_column: list[Joints],
         names: tuple[str, str],
-    ) -> list[tuple[Literal["row", "column"], Joints]]:
-        drives: list[tuple[Literal["row", "column"], Joints]] = []
+    ) -> list[Drive]:
+        drives: list[Drive] = []
         for frame, base, row, column in zip(self._frames, still, by_row, by_column, strict=True):
             with_row = not np.array_equal(base, row)
             with_column = not np.array_equal(base, column)
             if with_row and with_column:
-                raise RoomError(
-                    f"{names[0]} and {names[1]} both move frame {frame!r}; "
-                    "one axis of a map must move the couch and the other the machine"
-                )
-            drives.append(("column", column) if with_column else ("row", row))
+                both = joints_of_both(base, row, column)
+                if both is None:
+                    raise RoomError(
+                        f"{names[0]} and {names[1]} both turn the same joint of frame {frame!r}; "
+                        "a map needs two axes that move apart from each other"
+                    )
+                drives.append(("both", both))
+            else:
+                drives.append(("column", column) if with_column else ("row", row))
         return drives
 
     def _along(
@@ -496,17 +506,20 @@ class Room:
         turn = turn_joint((0.0, 1.0, 0.0), *gantry)
         turntable = turntable_joints(chain, start, target)
         motions = {
-            "fixed": fixed_joint(np.eye(4)),
+            "fixed": _STILL,
             "gantry": turn,
-            "turntable": fixed_joint(np.eye(4)) if turntable is None else turntable,
+            "turntable": _STILL if turntable is None else turntable,
             "table_top": couch,
             PATIENT: np.concatenate([couch, fixed_joint(self._placement)]),
         }
         extensions = self._extensions(panels)
         for arm in self._description.arm:
             begin, end = extensions[arm.name]
-            near, far = np.array(arm.retracted_mm), np.array(arm.extended_mm)
-            slide = slide_joint(near + (far - near) * begin, near + (far - near) * end)
+            ends = list(zip(arm.retracted_mm, arm.extended_mm, strict=True))
+            slide = slide_joint(
+                [near + (far - near) * begin for near, far in ends],
+                [near + (far - near) * end for near, far in ends],
+            )
             motions[arm.name] = np.concatenate([motions[arm.parent], slide])
         return [motions[frame] for frame in self._frames]
 
@@ -540,6 +553,7 @@ class Room:
                 )
 
 
+_STILL = fixed_joint(np.eye(4))
 _ZERO = ((0.0,) * 6, (0.0,) * 6)
 
 
@@ -561,7 +575,7 @@ def _placement(surface: PatientSurface | None, table_from_patient: ArrayLike | N
 
 def _six(axes: Sequence[float], what: str) -> tuple[float, ...]:
     values = tuple(float(x) for x in axes)
-    if len(values) != 6 or not np.isfinite(values).all():
+    if len(values) != 6 or not all(map(math.isfinite, values)):
         raise RoomError(f"{what} axes {values}: six finite numbers are needed, mm and degrees")
     return values
 
