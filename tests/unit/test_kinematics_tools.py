@@ -9,7 +9,14 @@ import pytest
 from igrt_hw._core import Couch, LimitError, Pose
 from igrt_hw.geometry import Correction, Frame, compose_correction
 from igrt_hw.machine import MachineError, load_machine, machine_names
-from igrt_hw.machine.calibration import CalibrationError, calibrate, fit_sag, parameter_names
+from igrt_hw.machine.calibration import (
+    CalibrationError,
+    LoadedTop,
+    calibrate,
+    calibrate_legs,
+    fit_sag,
+    parameter_names,
+)
 from igrt_hw.machine.hexapod_split import platform_pose, split_correction
 from igrt_hw.machine.urdf import export_urdf, import_urdf, mesh_references
 
@@ -299,6 +306,21 @@ def test_a_large_correction_moves_the_base_first_and_ends_where_it_should() -> N
     assert remaining.magnitude_mm < 1e-6
 
 
+def test_a_split_plan_says_how_near_its_stages_come_to_a_singularity() -> None:
+    machine = load_machine("linac_hexapod")
+    couch = machine.couch()
+    plan = split_correction(machine, couch, PLAN, Correction(45.0, -60.0, 20.0, 2.0, 1.0, 0.5))
+    for stage in plan.stages:
+        name, margin = stage.singularity
+        assert name == "legs of the platform"
+        assert margin > 0.05
+        assert stage.manipulability == pytest.approx(
+            min(plan.couch_after.manipulability(a) for a in (stage.start, stage.end)), rel=0.01
+        )
+        ends = [min(plan.couch_after.leg_margins(stage.end))]
+        assert 0.0 < stage.leg_margin_mm <= min(ends) + 1e-9
+
+
 def test_a_correction_beyond_base_and_platform_is_refused_for_both() -> None:
     machine = load_machine("linac_hexapod")
     with pytest.raises(LimitError, match=r"platform alone cannot.*together cannot: base lateral"):
@@ -401,6 +423,112 @@ def test_parameters_that_cannot_be_told_apart_are_refused_by_name() -> None:
     with pytest.raises(CalibrationError, match=r"each once, out of"):
         calibrate(couch, axes, measured, ["base.yaw_deg"])
     assert "gain.vertical" in parameter_names(couch)
+
+
+@pytest.mark.parametrize("name", ["robot_arm", "robot_scara"])
+def test_link_lengths_are_recovered_and_what_cannot_be_seen_is_listed(name: str) -> None:
+    couch = load_machine(name).couch()
+    truth = couch.with_dimensions(
+        [value + 0.3 * (-1) ** i for i, (_, value) in enumerate(couch.dimensions)]
+    )
+    axes = within(couch, 60, 9)
+    measured = measured_by_a_tracker(truth, axes, 0.0, 0.0)
+    names = [f"dim.{name}" for name, _ in couch.dimensions]
+    result = calibrate(couch, axes, measured, names)
+    assert result.unseen == ()
+    want = [0.3 * (-1) ** i for i in range(len(names))]
+    assert result.values == pytest.approx(want, abs=1e-6)
+    # The height of the foot and of the first link are one and the same: held between them, and said.
+    upright = "dim.c1_mm" if name == "robot_arm" else "dim.wrist_z_mm"
+    both = [*names, "base.z_mm"]
+    with pytest.raises(CalibrationError, match="cannot tell apart"):
+        calibrate(couch, axes, measured, both)
+    held = calibrate(couch, axes, measured, both, unseen="hold")
+    assert {upright, "base.z_mm"} <= set(held.unseen[0])
+    assert held.rms_mm < 1e-6
+    checks = within(couch, 20, 10)
+    assert np.allclose(held.couch.forward_many(checks), truth.forward_many(checks), atol=1e-5)
+
+
+def test_hexapod_joint_centres_are_corrected_as_far_as_the_travel_shows_them() -> None:
+    couch = load_machine("linac_hexapod").couch()
+    rng = np.random.default_rng(21)
+    sizes = [value for _, value in couch.dimensions]
+    truth = couch.with_dimensions([value + rng.uniform(-0.5, 0.5) for value in sizes])
+    offsets = rng.uniform(-0.3, 0.3, 6)
+    centre, reach = np.array((*couch.base_axes, 0.0, 0.0)), np.array([30.0] * 3 + [3.0] * 3)
+    axes = centre + rng.uniform(-1.0, 1.0, (120, 6)) * reach
+    true_legs = np.array([truth.leg_lengths(row) for row in axes])
+    sizes_of_noise = [0.002] * 3 + [0.0003] * 3
+    measured = [
+        truth.forward_from_legs(row)
+        @ Pose.from_parameters(rng.normal(size=6) * sizes_of_noise, "table_top", "table_top")
+        for row in true_legs
+    ]
+    result = calibrate_legs(couch, true_legs - offsets, measured)
+    assert result.before_rms_mm > 0.3
+    assert result.rms_mm < 0.004
+    # Prediction at poses that were not measured is what a calibration is for.
+    fresh = centre + rng.uniform(-0.9, 0.9, (50, 6)) * reach
+    given = dict(zip(result.names, result.values, strict=True))
+    found = np.array([given[f"leg.{n}_mm"] for n in range(1, 7)])
+    for row in fresh:
+        legs = np.array(truth.leg_lengths(row))
+        got = result.couch.forward_from_legs(legs - offsets + found)
+        off_mm, off_deg = got.deviation(truth.forward_from_legs(legs))
+        assert off_mm < 0.01
+        assert off_deg < 0.002
+    assert np.isfinite(result.covariance).all()
+
+
+def test_a_leg_parameter_that_two_poses_cannot_show_is_held_and_listed() -> None:
+    couch = load_machine("linac_hexapod").couch()
+    centre = np.array((*couch.base_axes, 0.0, 0.0))
+    axes = [centre + shift for shift in ([0.0] * 6, [1.0, 0, 0, 0, 0, 0], [0, 2.0, 0, 0, 0, 0])]
+    legs = np.array([couch.leg_lengths(row) for row in axes])
+    names = [f"leg.{n}_mm" for n in range(1, 7)] + [f"dim.base_1_{a}_mm" for a in "xyz"]
+    measured = [couch.forward(row) for row in axes]
+    result = calibrate_legs(couch, legs, measured, names)
+    assert result.unseen
+    assert set(result.unseen[-1]) <= set(names)
+    assert np.abs(result.values).max() < 1e-6
+    with pytest.raises(CalibrationError, match="no legs to calibrate"):
+        calibrate_legs(load_machine("robot_arm").couch(), legs, measured)
+
+
+def test_sag_fitted_to_the_simulators_truth_predicts_what_it_was_not_shown() -> None:
+    firmware = pytest.importorskip(
+        "igrt_firmware_sim._firmware", reason="the simulator is not installed"
+    )
+    low = load_machine("linac_pedestal").axis("longitudinal").range[0]
+
+    def droop(longitudinal: float, load_kg: float) -> float:
+        room = firmware.Room(
+            seed=5, axes=(0, longitudinal, -100, 0, 0, 0), load_kg=load_kg, phantom="cube",
+            renders=False,
+        )  # fmt: skip
+        return -float(room.truth()["sag_mm"])
+
+    places, loads = (-900.0, -600.0, -300.0, 0.0, 300.0), (40.0, 80.0, 120.0)
+    rows = [(load, place - low, droop(place, load)) for place in places for load in loads]
+    model = fit_sag(*np.array(rows).T, column=True)
+    assert model.rms_mm < 0.02
+    couch = load_machine("linac_pedestal").couch()
+    top = LoadedTop(couch, model, 75.0, 0.0, low)
+    for place in (-750.0, -350.0, 150.0):
+        axes = (0.0, place, -100.0, 0.0, 0.0, 0.0)
+        sunk = couch.forward(axes).translation_mm[2] - top.forward(axes).translation_mm[2]
+        assert sunk == pytest.approx(droop(place, 75.0), abs=0.02)
+    # A move of 200 mm along the couch changes the sag, and a verification image will show just that.
+    imaged, arrived = (0.0, -600.0, -100.0, 0, 0, 0), (0.0, -400.0, -100.0, 0, 0, 0)
+    residual = top.predicted_residual(imaged, arrived)
+    want = droop(-400.0, 75.0) - droop(-600.0, 75.0)
+    at_load = Pose.from_parameters(residual.values(), "fixed", "fixed").apply((0.0, -400.0, -100.0))
+    assert at_load[2] + 100.0 == pytest.approx(want, abs=0.02)
+    with pytest.raises(CalibrationError, match="make sense"):
+        top.forward((0.0, low - 50.0, -100.0, 0, 0, 0))
+    with pytest.raises(CalibrationError, match="no longitudinal axis"):
+        LoadedTop(load_machine("robot_arm").couch(), model, 75.0, 0.0, low)
 
 
 def test_sag_is_fitted_from_droop_and_told_back() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from igrt_hw._core import Couch, LimitError, Pose
+from igrt_hw._core import Couch, LimitError, Pose, SingularError
 from igrt_hw.geometry import Axes6, AxisValues, Correction, compose_correction
 from igrt_hw.machine.catalogue import Machine
 from igrt_hw.machine.description import HexapodChain
@@ -27,7 +27,9 @@ class Stage:
         mover: `base` or `platform`.
         start, end: outward axes of the table top before and after.
         base_axes: where the base couch stands after the stage.
-        leg_margin_mm: least distance of any leg to the end of its range at the end of the stage.
+        leg_margin_mm: least distance of any leg to the end of its range anywhere along the stage.
+        singularity: the nearest singularity along the stage in words, and its least margin there (1 far away, 0 at it).
+        manipulability: its least value along the stage (`Couch.manipulability`).
     """
 
     mover: str
@@ -35,6 +37,14 @@ class Stage:
     end: AxisValues
     base_axes: BaseAxes
     leg_margin_mm: float
+    singularity: tuple[str, float]
+    manipulability: float
+
+
+SINGULAR_MARGIN = 0.02
+"""A stage that comes nearer to a singularity than this is refused; neutral platforms of treatment couches have 0.1."""
+_SAMPLES = 33
+"""Positions looked at along a stage: every millimetre of a full travel, ends included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,7 @@ def split_correction(
 
     Raises:
         LimitError: neither one stage nor two reach it; the message says what stops each.
+        SingularError: a stage would pass too near to a singularity.
         ValueError: the machine is no hexapod.
     """
     chain = machine.description.chain
@@ -75,7 +86,8 @@ def split_correction(
     target = compose_correction(couch, now, correction, within_limits=False)
     alone = _platform_refusal(couch, chain, target)
     if not alone:
-        stage = Stage("platform", now, target, couch.base_axes, min(couch.leg_margins(target)))
+        stage = _platform_stage(couch, now, target)
+        _refuse_singular(stage)
         return SplitPlan(correction, (stage,), couch)
     return _two_stages(couch, chain, now, target, correction, alone)
 
@@ -100,16 +112,54 @@ def _two_stages(
     moved = couch.with_base_axes(base_after)
     carried = moved.forward((*base_after, 0.0, 0.0)) @ platform_pose(couch, now)
     between = couch.nearest_branch(carried, now)
-    stages = (
-        Stage("base", now, between, base_after, min(moved.leg_margins(between))),
-        Stage("platform", between, target, base_after, min(moved.leg_margins(target))),
-    )
     refusal = refusal or _limit_refusal(moved, between) or _platform_refusal(moved, chain, target)
     if refusal:
         raise LimitError(
             f"the platform alone cannot: {alone}; base and platform together cannot: {refusal}"
         )
-    return SplitPlan(correction, stages, moved)
+    # While the base moves the platform is carried as it stands: legs, their stiffness and the tilts do not change.
+    platform = _platform_stage(moved, between, target)
+    base = Stage(
+        "base",
+        now,
+        between,
+        base_after,
+        min(moved.leg_margins(between)),
+        moved.singularity(between),
+        moved.manipulability(between),
+    )
+    _refuse_singular(platform)
+    return SplitPlan(correction, (base, platform), moved)
+
+
+def _platform_stage(couch: Couch, start: AxisValues, end: AxisValues) -> Stage:
+    """The straight stage with what is least along it; legs bow between the ends of a straight move."""
+    shares = [index / (_SAMPLES - 1) for index in range(_SAMPLES)]
+    along = [
+        tuple(a + share * (b - a) for a, b in zip(start, end, strict=True)) for share in shares
+    ]
+    return Stage(
+        "platform",
+        start,
+        end,
+        couch.base_axes,
+        min(min(couch.leg_margins(axes)) for axes in along),
+        min((couch.singularity(axes) for axes in along), key=lambda found: found[1]),
+        min(couch.manipulability(axes) for axes in along),
+    )
+
+
+def _refuse_singular(stage: Stage) -> None:
+    name, margin = stage.singularity
+    if margin < SINGULAR_MARGIN:
+        raise SingularError(
+            f"the {stage.mover} stage comes to {margin:.4f} of a singularity ({name}); {SINGULAR_MARGIN} is allowed"
+        )
+    if stage.leg_margin_mm < 0.0:
+        raise LimitError(
+            f"on the way of the {stage.mover} stage a leg is {-stage.leg_margin_mm:.3f} mm past its range, "
+            "though both ends are within"
+        )
 
 
 def _limit_refusal(couch: Couch, axes: AxisValues) -> str:

@@ -368,6 +368,80 @@ mod tests {
         }
     }
 
+    /// FNV-1a over the bits, one pattern for every not-a-number.
+    fn fingerprint(hash: u64, values: &[f64]) -> u64 {
+        bits(values).into_iter().fold(hash, |hash, word| {
+            (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3)
+        })
+    }
+
+    /// A platform in plain numbers: the platform's own cosine must not decide what is compared.
+    fn plain_hexapod() -> Couch {
+        let ring = |x: [f64; 3], y: [f64; 3], z: f64| {
+            let [a, b, c] = x;
+            let [d, e, f] = y;
+            [
+                [a, d, z],
+                [a, -d, z],
+                [b, -e, z],
+                [c, -f, z],
+                [c, f, z],
+                [b, e, z],
+            ]
+        };
+        let base = ring([334.0, -116.0, -218.0], [59.0, 319.0, 260.0], -360.0);
+        let platform = ring([154.0, 82.0, -236.0], [183.0, 225.0, 41.0], -100.0);
+        let stands = [-20.0, -350.0, -122.5, 0.4];
+        let hexapod =
+            Hexapod::new(base, platform, (200.0, 500.0), Pedestal::PLAIN, stands).unwrap();
+        Couch::new(Family::Hexapod(hexapod), limits(CARTESIAN))
+    }
+
+    /// Computed on x86-64; every other machine and every vector unit must give it too.
+    const FINGERPRINT: u64 = 0x41ee_7da7_a15e_afaa;
+
+    #[test]
+    fn every_machine_and_vector_unit_gives_the_same_bits() {
+        let mut couches = couches();
+        couches[1] = plain_hexapod();
+        for unit in units() {
+            let mut hash = 0xcbf2_9ce4_8422_2325;
+            for couch in &couches {
+                let axes = table(couch, 400);
+                let poses = couch.forward_batch_on(unit, &axes).unwrap();
+                hash = fingerprint(hash, poses.as_flattened().as_flattened());
+                let every = couch.inverse_batch_on(unit, &poses);
+                hash = fingerprint(hash, every.axes.as_flattened());
+                let near = couch
+                    .inverse_nearest_batch_on(unit, &poses, &axes[3])
+                    .unwrap();
+                hash = fingerprint(hash, near.axes.as_flattened());
+                for row in &axes {
+                    hash = fingerprint(hash, couch.jacobian(row).unwrap().as_flattened());
+                }
+            }
+            let couch = &couches[1];
+            let legs: Vec<[f64; 6]> = table(couch, 200)
+                .iter()
+                .map(|[a, b, c, d, e, f]| {
+                    let near = [
+                        a * 0.1 - 20.0,
+                        b * 0.02 - 350.0,
+                        c * 0.05 - 110.0,
+                        d * 0.02 + 0.4,
+                        *e,
+                        *f,
+                    ];
+                    couch.leg_lengths(&near).unwrap()
+                })
+                .collect();
+            let tops = couch.forward_from_legs_batch_on(unit, &legs).unwrap();
+            assert!(tops.outcomes.iter().all(|o| *o == Outcome::Ok));
+            hash = fingerprint(hash, tops.poses.as_flattened().as_flattened());
+            assert_eq!(hash, FINGERPRINT, "{unit:?} {hash:#x}");
+        }
+    }
+
     #[test]
     fn legs_in_a_batch_give_the_bits_of_single_calls_on_every_vector_unit() {
         let couch = hexapod();

@@ -43,7 +43,7 @@ impl Couch {
         let (mm2, chord2) = self.mounted(&end).misfit(pose);
         let [a, b, c, d, e, f] = axes;
         let sum = (a + b + c) + (d + e + f);
-        let finite = (sum - sum) == 0.0;
+        let finite = sum * 0.0 == 0.0;
         let right = verified(mm2, chord2);
         let allowed = chain.allows(&end);
         let plain = self.plainly_allowed(axes);
@@ -438,7 +438,8 @@ impl Couch {
         kept.clear();
         for table in solved.tables.iter().filter_map(|table| table.last()) {
             if *table.get(lane)? < SINGULAR {
-                return Some(Outcome::Singular);
+                // A seed that stands there already is an answer; the single call looks.
+                return seed.is_none().then_some(Outcome::Singular);
             }
         }
         let (mut any_outside, mut any_open) = (false, false);

@@ -271,6 +271,10 @@ impl Couch {
         Ok(self)
     }
 
+    pub(crate) fn set_family(&mut self, family: Family) {
+        self.family = family;
+    }
+
     /// The kinematic chain.
     #[must_use]
     pub fn family(&self) -> &Family {
@@ -511,6 +515,7 @@ impl Couch {
     }
 
     /// The axis set within the limits that is nearest to `seed` (a radian counts as 500 mm); turns are chosen by the seed.
+    /// At a singular pose that the seed reaches as it stands it is the seed: no move is no choice.
     ///
     /// # Errors
     /// As [`Couch::inverse`], and [`MotionError::Geometry`] for a seed that cannot be axis values.
@@ -520,10 +525,19 @@ impl Couch {
         seed: &[f64; 6],
     ) -> Result<[f64; 6], MotionError> {
         self.check_axes(seed)?;
-        let all = self.solve(&pose.rigid, Some(seed))?;
+        let all = match self.solve(&pose.rigid, Some(seed)) {
+            Err(MotionError::Singular(_)) if self.stays(&pose.rigid, seed) => return Ok(*seed),
+            found => found?,
+        };
         let allowed = self.keep_within_limits(&all, Some(seed))?;
         nearest(self.axis_kinds(), allowed.as_slice(), seed)
             .ok_or_else(|| MotionError::Unreachable("no branch reaches the pose".into()))
+    }
+
+    /// Whether the axes are allowed and reach the pose as they are: then nothing has to be chosen, singular or not.
+    fn stays(&self, pose: &Rigid, axes: &[f64; 6]) -> bool {
+        let (mm2, chord2) = self.forward_unchecked(axes).misfit(pose);
+        verified(mm2, chord2) && self.within_limits(axes)
     }
 
     /// As [`Couch::inverse_nearest`] whatever the limits say. Use it to explain a refusal, not to move.

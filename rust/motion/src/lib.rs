@@ -19,6 +19,7 @@ mod branch_table;
 pub mod clearance;
 mod correction;
 mod couch;
+mod dimensions;
 mod error;
 mod frame;
 mod hexapod;

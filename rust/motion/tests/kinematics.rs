@@ -239,6 +239,10 @@ proptest! {
             let _ = couch.forward_from_legs(&v, Some(&w));
             let _ = couch.with_base_axes([v[0], v[1], v[2], v[3]]);
             let _ = couch.with_axis_map(v, w);
+            let _ = couch.with_dimensions(&v);
+            let _ = couch.inverse_nearest_batch(&[[[v[0], v[1], v[2], v[3]], [v[4], v[5], w[0], w[1]], [w[2], w[3], w[4], w[5]], [0.0, 0.0, 0.0, 1.0]]], &w);
+            let _ = couch.forward_batch(&[v, w]);
+            let _ = couch.forward_from_legs_batch(&[v, w]);
             if let Ok(pose) = couch.forward(&v) {
                 let _ = couch.inverse(&pose);
                 let _ = couch.inverse_nearest(&pose, &w);
@@ -440,6 +444,19 @@ fn singular_poses_are_said_to_be_singular() {
         matches!(&refusal, MotionError::Singular(why) if why.contains("wrist")),
         "{refusal}"
     );
+
+    // No move is no choice: where the couch stands already is an answer, a millimetre away is not.
+    let seed = [0.3, 0.4, 0.7, 0.5, 0.0, 0.2];
+    assert_eq!(straight.inverse_nearest(&wrist, &seed), Ok(seed));
+    let batch = straight
+        .inverse_nearest_batch(&[wrist.to_matrix()], &seed)
+        .unwrap();
+    assert_eq!(batch.axes, [seed]);
+    let elsewhere = [0.301, 0.4, 0.7, 0.5, 0.0, 0.2];
+    assert!(matches!(
+        straight.inverse_nearest(&wrist, &elsewhere),
+        Err(MotionError::Singular(_))
+    ));
 
     let wide = [
         (-1000.0, 1000.0),

@@ -404,6 +404,30 @@ impl PyCouch {
         ))
     }
 
+    #[getter]
+    fn dimensions(&self) -> Vec<(String, f64)> {
+        let face = |(name, value): (String, f64)| {
+            let unit = if name.ends_with("_deg") { DEG } else { 1.0 };
+            (name, value * unit)
+        };
+        self.couch.dimensions().into_iter().map(face).collect()
+    }
+
+    fn with_dimensions(&self, values: Vec<f64>) -> PyResult<Self> {
+        let names = self.couch.dimensions().into_iter();
+        let core: Vec<f64> = values
+            .iter()
+            .zip(names.map(|(name, _)| name.ends_with("_deg")))
+            .map(|(value, turn)| if turn { value * RAD } else { *value })
+            .collect();
+        let given = if core.len() == values.len() {
+            &core
+        } else {
+            &values
+        };
+        Ok(Self::of(self.couch.with_dimensions(given).or_raise()?))
+    }
+
     fn forward_many<'py>(
         &self,
         py: Python<'py>,
