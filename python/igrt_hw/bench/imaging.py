@@ -64,7 +64,7 @@ def _registration() -> Iterator[Sampler]:
 
 METRICS = (
     Metric(
-        "registration_s",
+        "register_2view_s",
         "s",
         "lower",
         f"6-DOF registration of a pair of {ROWS} x {COLS} pixels against the demo's CT",

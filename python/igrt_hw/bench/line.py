@@ -222,7 +222,7 @@ def _heartbeat() -> Iterator[Sampler]:
     """The 99th percentile of how late leases leave while this process registers images."""
     from igrt_hw.bench.imaging import METRICS as IMAGING
 
-    registering = next(metric for metric in IMAGING if metric.name == "registration_s")
+    registering = next(metric for metric in IMAGING if metric.name == "register_2view_s")
     end = threading.Event()
     with _line() as line, registering.prepare() as register:
 

@@ -26,6 +26,7 @@ METRIC_MODULES = (
     "igrt_hw.bench.clearance",
     "igrt_hw.bench.line",
     "igrt_hw.bench.imaging",
+    "igrt_hw.bench.imaging_peers",
     "igrt_hw.bench.fiducials",
     "igrt_hw.bench.loop",
 )
