@@ -231,6 +231,17 @@ fn a_new_session_ends_the_motion_and_voids_the_plan() {
 }
 
 #[test]
+fn a_hello_that_comes_twice_is_answered_with_the_session_that_it_opened_and_ends_nothing() {
+    let mut host = moving(10);
+    let session = host.session;
+    host.run_us(300_000);
+    let ack = host.hello_again();
+    assert_eq!(ack, session);
+    host.run_us(100_000);
+    assert_eq!(host.state(), 4, "the couch moves on");
+}
+
+#[test]
 fn limits_are_the_devices_own_and_are_named_in_the_refusal() {
     let mut host = Host::new(11);
     let start = host.room.truth().primary;

@@ -28,6 +28,7 @@ pub struct Host {
     seq: u16,
     counter: u32,
     nonce: u32,
+    hello_nonce: u32,
     next_lease_us: u64,
     pub couch: Vec<Message>,
     pub status: Vec<u8>,
@@ -86,6 +87,7 @@ impl Host {
             seq: 0,
             counter: 0,
             nonce: 0,
+            hello_nonce: 0,
             next_lease_us: 0,
             couch: Vec::new(),
             status: Vec::new(),
@@ -95,7 +97,11 @@ impl Host {
     }
 
     pub fn hello(&mut self) {
-        let mut body = vec![1, 1, 7, 0, 0, 0];
+        // A nonce of its own for every HELLO: the same again would be the same frame come twice.
+        self.nonce += 1;
+        self.hello_nonce = self.nonce;
+        let mut body = vec![1, 1];
+        body.extend(self.nonce.to_le_bytes());
         body.extend(DICTIONARY);
         self.session = 0;
         let ack = self.exchange(0x02, &body, 0, 0);
@@ -105,6 +111,17 @@ impl Host {
         (self.seq, self.counter) = (0, 0);
         self.next_lease_us = self.room.now_us();
         self.run_us(1000);
+    }
+
+    /// The last HELLO comes once more, late; gives the session of its answer.
+    pub fn hello_again(&mut self) -> u32 {
+        let mut body = vec![1, 1];
+        body.extend(self.hello_nonce.to_le_bytes());
+        body.extend(DICTIONARY);
+        let session = std::mem::take(&mut self.session);
+        let ack = self.exchange(0x02, &body, 0, 0);
+        self.session = session;
+        u32::from_le_bytes(ack.1[12..16].try_into().unwrap())
     }
 
     pub fn header(&self, kind: u8, seq: u16) -> Header {
