@@ -16,6 +16,6 @@ if not hasattr(itk, "RTK"):
 def test_a_projection_is_within_half_a_percent_of_joseph_in_rtk(angle):
     volume = AttenuationVolume(peers.resampled(False), peers.WORLD)
     mu = np.maximum(peers.resampled(False) + 1000.0, 0.0).astype(np.float32) * np.float32(2.059e-5)
-    ours = volume.project(peers.panel_of(angle, 256, 1.552), np.eye(4))
-    theirs = peers.rtk_joseph(mu, peers.SPACING_MM, angle, 256, 1.552)()
+    ours = volume.project(peers.panel_of(angle, 512, 0.776), np.eye(4))
+    theirs = peers.rtk_joseph(mu, peers.SPACING_MM, angle, 512, 0.776)()
     assert np.abs(ours - theirs).max() < 0.005 * theirs.max()
