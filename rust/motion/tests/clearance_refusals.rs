@@ -6,8 +6,8 @@ mod clearance_scenes;
 
 use clearance_scenes::{Random, bumpy_tube};
 use igrt_motion::clearance::{
-    ClearanceError, Geometry, Hull, Mesh, MeshFault, Pair, PartSpec, Precision, Rigid, Room, Solid,
-    V3,
+    Chain, ClearanceError, Drive, Geometry, Grid, Hull, Joint, MapAxis, Mesh, MeshFault, Pair,
+    PartSpec, Precision, Rigid, Room, Solid, SweepOptions, V3,
 };
 use proptest::prelude::*;
 
@@ -263,5 +263,51 @@ proptest! {
         let found = room.separations(&[Rigid::identity(), moved], Precision::fast()).unwrap();
         prop_assert!(found[0].lower_mm <= found[0].upper_mm);
         prop_assert!(found[0].lower_mm.is_finite());
+    }
+}
+
+proptest! {
+    // Motions of kilometres are measured for long; the campaign is `PROPTEST_CASES` of the tests above, which are quick.
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_motion_makes_the_core_panic_and_bounds_stay_finite(
+        solid in any_solid(),
+        joints in prop::collection::vec((any_point(), any_point(), any_number(), any_number(), 0..3u8), 0..4),
+        stations in 0usize..5,
+        tolerance_mm in any_number(),
+        (rows, columns) in (0usize..5, 0usize..5),
+        margin_mm in any_number(),
+        seed in 1u64..1000,
+    ) {
+        let part = |frame, geometry| PartSpec { name: "x".to_owned(), frame, placement: Rigid::identity(), geometry };
+        let mesh = || Geometry::Surface(bumpy_tube(&mut Random(seed), 4, 5));
+        let target = if seed % 3 == 0 { mesh() } else { Geometry::Solid(solid) };
+        let Ok(room) = Room::new(2, vec![part(0, mesh()), part(1, target)], vec![Pair { a: 0, b: 1 }]) else { return Ok(()) };
+        let joints: Vec<Joint> = joints
+            .into_iter()
+            .filter_map(|(p, q, from, to, kind)| match kind {
+                0 => Joint::turn(V3::from(p), from, to).ok(),
+                1 => Joint::slide(V3::from(p), V3::from(q)).ok(),
+                _ => Some(Joint::Fixed(Rigid::turn(&V3::z(), 0.3))),
+            })
+            .collect();
+        let chains = [Chain::default(), Chain { joints: joints.clone() }];
+        let options = SweepOptions { stations, tolerance_mm: tolerance_mm.max(5.0), precision: Precision::fast() };
+        if let Ok(sweep) = room.sweep(&chains, &options) {
+            prop_assert!(sweep.lower_mm.is_finite() && sweep.lower_mm >= 0.0);
+        }
+        let axes = [MapAxis::Row, MapAxis::Column].into_iter().cycle();
+        let drives = vec![Drive::Row(Chain::default()), Drive::Both(axes.zip(joints).collect())];
+        let grid = Grid { rows, columns };
+        for cell in room.map(&drives, grid, Precision::fast()).unwrap_or_default() {
+            prop_assert!(cell.lower_mm.is_finite());
+        }
+        for floor in room.floor_map(&drives, grid, Precision::fast()).unwrap_or_default() {
+            prop_assert!(floor.lower_mm.is_finite());
+        }
+        let _ = room.certified_map(&drives, grid, margin_mm, Precision::fast());
+        let _ = room.contact_map(&drives, grid, margin_mm, Precision::fast());
+        let _ = room.pairs_map(&drives, grid, Precision::fast());
     }
 }

@@ -3,14 +3,15 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a broken scene ends the test"
 )]
 
 mod clearance_scenes;
 
-use clearance_scenes::{Random, bumpy_tube, random_pose, random_solid};
+use clearance_scenes::{Random, bumpy_tube, random_pose, random_solid, tube};
 use igrt_motion::clearance::{
-    CONTACT_MM, Chain, Geometry, Joint, Pair, PartSpec, Precision, Rigid, Room, Solid,
+    Backend, CONTACT_MM, Chain, Geometry, Joint, Pair, PartSpec, Precision, Rigid, Room, Solid,
     SweepOptions, V3,
 };
 
@@ -49,7 +50,11 @@ fn gantry(random: &mut Random, size: f64) -> Chain {
 
 fn scene(random: &mut Random, round: usize) -> Room {
     let body = bumpy_tube(random, 12, 14);
-    let head = random_solid(random, round % 4);
+    let head = if round % 5 == 4 {
+        Geometry::Surface(tube(random, 7, 9, V3::new(140.0, 110.0, 90.0)))
+    } else {
+        Geometry::Solid(random_solid(random, round % 5))
+    };
     let place = V3::new(
         random.between(-100.0, 100.0),
         0.0,
@@ -74,23 +79,28 @@ fn scene(random: &mut Random, round: usize) -> Room {
             name: "head".to_owned(),
             frame: 1,
             placement: Rigid::slide(place),
-            geometry: Geometry::Solid(head),
+            geometry: head,
         },
     ];
     Room::new(2, parts, vec![Pair { a: 0, b: 2 }, Pair { a: 1, b: 2 }]).unwrap()
 }
 
-#[test]
-fn sweeps_hold_against_dense_sampling() {
-    let mut random = Random(2024);
+/// Sweeps against dense sampling; returns how many had contact and how many were clear.
+fn check_sweeps(random: &mut Random, rounds: usize, samples: u32) -> (usize, usize) {
     let (mut contacts, mut clear) = (0, 0);
-    for round in 0..120 {
-        let room = scene(&mut random, round);
+    for round in 0..rounds {
+        let room = scene(random, round);
         let size = if round % 2 == 0 { 0.1 } else { 1.0 };
-        let chains = [couch(&mut random, size), gantry(&mut random, size)];
+        // The couch alone, the machine alone (a gantry with an arm), both.
+        let still = |chain: Chain| Chain::still(chain.pose(0.3));
+        let (couch, gantry) = (couch(random, size), gantry(random, size));
+        let chains = match round % 4 {
+            0 => [couch, still(gantry)],
+            1 => [still(couch), gantry],
+            _ => [couch, gantry],
+        };
         let stations = 1 + round % 9;
         let sweep = room.sweep(&chains, &options(stations)).unwrap();
-        let samples = 300;
         let mut least = f64::INFINITY;
         let mut first_contact = None;
         for at in 0..=samples {
@@ -122,7 +132,7 @@ fn sweeps_hold_against_dense_sampling() {
                     place.s
                 );
                 assert!(
-                    place.separation.lower_mm <= CONTACT_MM + 1e-3,
+                    place.separation.lower_mm <= CONTACT_MM + 2e-3,
                     "round {round}: {place:?}"
                 );
             }
@@ -130,7 +140,7 @@ fn sweeps_hold_against_dense_sampling() {
             (None, Some(place)) => {
                 // Between two samples, or as near as the fast search can tell.
                 assert!(
-                    place.separation.lower_mm <= CONTACT_MM + 1e-3,
+                    place.separation.lower_mm <= CONTACT_MM + 2e-3,
                     "round {round}: {place:?}"
                 );
             }
@@ -139,16 +149,57 @@ fn sweeps_hold_against_dense_sampling() {
                 let attained = sweep.nearest.unwrap().separation.upper_mm;
                 assert!(sweep.lower_mm > 0.0 && sweep.lower_mm >= attained - TOLERANCE_MM - 0.02);
                 assert!(
-                    attained <= least + 0.02,
+                    attained <= least + TOLERANCE_MM + 0.02,
                     "round {round}: {attained} but {least} was sampled"
                 );
             }
         }
     }
+    (contacts, clear)
+}
+
+#[test]
+fn sweeps_hold_against_dense_sampling() {
+    let (contacts, clear) = check_sweeps(&mut Random(2024), 120, 300);
     assert!(
         contacts > 20 && clear > 20,
         "{contacts} contacts, {clear} clear"
     );
+}
+
+/// The campaign: `cargo test --release -p igrt-motion --test clearance_sweeps -- --ignored --nocapture`.
+#[test]
+#[ignore = "a hundred thousand sweeps, sampled at a thousandth of the step: an hour"]
+fn of_a_hundred_thousand_sweeps_no_contact_is_missed() {
+    let count = std::env::var("SWEEPS").ok().and_then(|x| x.parse().ok());
+    let seed = std::env::var("SEED").ok().and_then(|x| x.parse().ok());
+    let mut random = Random(seed.unwrap_or(0xBEEF));
+    let (contacts, clear) = check_sweeps(&mut random, count.unwrap_or(100_000), 1000);
+    println!("{contacts} with contact, {clear} clear, none missed");
+}
+
+#[test]
+fn every_path_gives_the_same_sweep() {
+    let mut random = Random(88);
+    for round in 0..5 {
+        let room = scene(&mut random, round);
+        let chains = [couch(&mut random, 0.5), gantry(&mut random, 0.5)];
+        let ask = |backend| {
+            let precision = Precision {
+                exact: false,
+                backend,
+            };
+            let options = SweepOptions {
+                precision,
+                ..options(2)
+            };
+            room.sweep(&chains, &options).unwrap()
+        };
+        let portable = ask(Backend::Portable);
+        for backend in Backend::all_here() {
+            assert_eq!(ask(backend), portable, "round {round}, {backend:?}");
+        }
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The face of `igrt_motion::clearance`: rooms, distances, sweeps.
 
 use igrt_motion::clearance::{
-    Chain, ClearanceError as CoreClearanceError, Drive, Geometry, Grid, Hull, Joint, Mesh, Pair,
-    PartSpec, Place, Precision, Rigid, Room, Solid, SweepOptions, V3,
+    Chain, ClearanceError as CoreClearanceError, Drive, Geometry, Grid, Hull, Joint, MapAxis, Mesh,
+    Pair, PartSpec, Place, Precision, Rigid, Room, Solid, SweepOptions, V3,
 };
 use numpy::ndarray::{Array2, Array3};
 use numpy::{IntoPyArray, PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray4};
@@ -148,20 +148,39 @@ impl PartArgument<'_> {
 /// axis (3), start and end angle in degrees; kind 2: start (3) and end (3) offset in mm.
 fn chain(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Chain> {
     let mut joints = Vec::new();
+    for (axis, joint) in joints_of(value, what)? {
+        if axis != MapAxis::Row {
+            return refuse(format!(
+                "{what}: a joint that moves with the columns; such a motion is driven by \"both\""
+            ));
+        }
+        joints.push(joint);
+    }
+    Ok(Chain { joints })
+}
+
+/// Rows of a motion. Kinds 3 and 4 are 1 and 2 on the columns of a map.
+fn joints_of(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<(MapAxis, Joint)>> {
+    let mut joints = Vec::new();
     for row in rows::<13>(value, what)? {
         let [kind, a, b, c, d, e, f, g, h, i, j, k, l] = row;
+        let axis = if kind == 3.0 || kind == 4.0 {
+            MapAxis::Column
+        } else {
+            MapAxis::Row
+        };
         let joint = if kind == 0.0 {
             Joint::Fixed(Rigid::from_rows(&[a, b, c, d, e, f, g, h, i, j, k, l], what).or_raise()?)
-        } else if kind == 1.0 {
+        } else if kind == 1.0 || kind == 3.0 {
             Joint::turn(V3::new(a, b, c), d * RAD, e * RAD).or_raise()?
-        } else if kind == 2.0 {
+        } else if kind == 2.0 || kind == 4.0 {
             Joint::slide(V3::new(a, b, c), V3::new(d, e, f)).or_raise()?
         } else {
             return refuse(format!("{what}: {kind} is no kind of joint"));
         };
-        joints.push(joint);
+        joints.push((axis, joint));
     }
-    Ok(Chain { joints })
+    Ok(joints)
 }
 
 fn chains(motions: &[Bound<'_, PyAny>]) -> PyResult<Vec<Chain>> {
@@ -172,18 +191,19 @@ fn chains(motions: &[Bound<'_, PyAny>]) -> PyResult<Vec<Chain>> {
         .collect()
 }
 
-/// Which map axis drives each frame: "row" or "column", and its motion.
+/// Which map axis drives each frame: "row", "column" or "both", and its motion.
 fn drives(drives: &[(String, Bound<'_, PyAny>)]) -> PyResult<Vec<Drive>> {
     drives
         .iter()
         .enumerate()
         .map(|(at, (axis, motion))| {
-            let chain = chain(motion, &format!("motion {at}"))?;
+            let what = format!("motion {at}");
             match axis.as_str() {
-                "row" => Ok(Drive::Row(chain)),
-                "column" => Ok(Drive::Column(chain)),
+                "row" => chain(motion, &what).map(Drive::Row),
+                "column" => chain(motion, &what).map(Drive::Column),
+                "both" => joints_of(motion, &what).map(Drive::Both),
                 other => refuse(format!(
-                    "motion {at}: {other:?} is no axis of a map; row or column"
+                    "{what}: {other:?} is no axis of a map; row, column or both"
                 )),
             }
         })
@@ -379,6 +399,24 @@ impl PyClearanceRoom {
         let cells = detached(py, || self.room.map(&drives, grid, Precision::fast())).or_raise()?;
         let lower = cells.iter().map(|cell| cell.lower_mm).collect();
         let pairs = cells.iter().map(|cell| cell.pair).collect();
+        Ok((grid_of(py, grid, lower), grid_of(py, grid, pairs)))
+    }
+
+    #[pyo3(signature = (drives, *, rows, columns))]
+    fn floor_map<'py>(
+        &self,
+        py: Python<'py>,
+        drives: Vec<(String, Bound<'_, PyAny>)>,
+        rows: usize,
+        columns: usize,
+    ) -> PyResult<MapTuple<'py>> {
+        let (drives, grid) = (self::drives(&drives)?, Grid { rows, columns });
+        let floors = detached(py, || {
+            self.room.floor_map(&drives, grid, Precision::fast())
+        })
+        .or_raise()?;
+        let lower = floors.iter().map(|floor| floor.lower_mm).collect();
+        let pairs = floors.iter().map(|floor| floor.pair).collect();
         Ok((grid_of(py, grid, lower), grid_of(py, grid, pairs)))
     }
 

@@ -1,6 +1,5 @@
 //! What is searched: a surface, or the triangulated surface of a convex solid.
 
-use super::hull::Hull;
 use super::mesh::Mesh;
 use super::rigid::{Rigid, V3};
 use super::search::Convex;
@@ -13,6 +12,9 @@ const PRISM_LOOSENESS_MM: f64 = 0.001;
 /// Long edges are cut to about this, so that a box of the tree is small where it matters, mm.
 const FACET_MM: f64 = 60.0;
 
+/// A direction that no machine or patient is built along.
+const RAY: V3 = V3::new(0.358_979, 0.811_463, 0.461_125);
+
 /// A surface with its search tree.
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
@@ -21,6 +23,8 @@ pub(crate) struct Body {
     pub rounding: f64,
     /// The surface in the tree may lie this much outside the true one, mm.
     pub looseness: f64,
+    /// A corner of every connected piece, in the tree's frame.
+    pub anchors: Vec<V3>,
     enclosure: Enclosure,
 }
 
@@ -35,10 +39,13 @@ impl Body {
         let triangles: Vec<[V3; 3]> = (0..mesh.triangle_count())
             .map(|index| mesh.corners(index))
             .collect();
+        let tree = Tree::build(&triangles);
+        let anchors = mesh.anchors().iter().map(|p| p - tree.origin).collect();
         Self {
-            tree: Tree::build(&triangles),
+            tree,
             rounding: 0.0,
             looseness: 0.0,
+            anchors,
             enclosure: Enclosure::Mesh(mesh),
         }
     }
@@ -64,18 +71,13 @@ impl Body {
             ),
         };
         let tree = Tree::build(&triangles);
+        let anchors = tree.triangles.iter().take(1).map(|[p, ..]| *p).collect();
         Self {
             tree,
             rounding,
             looseness,
+            anchors,
             enclosure: Enclosure::Solid(solid.clone()),
-        }
-    }
-
-    pub(crate) fn mesh(&self) -> Option<&Mesh> {
-        match &self.enclosure {
-            Enclosure::Mesh(mesh) => Some(mesh),
-            Enclosure::Solid(_) => None,
         }
     }
 
@@ -100,11 +102,20 @@ impl Body {
                 return false;
             }
         }
+        self.holds(&middle)
+    }
+
+    /// Whether a point in the tree's frame lies inside: by the parity of a ray, or where that cannot tell by solid angle.
+    pub(crate) fn holds(&self, p: &V3) -> bool {
+        if (p.abs() - self.tree.half).max() > 0.0 {
+            return false;
+        }
         match &self.enclosure {
-            Enclosure::Mesh(mesh) => mesh.encloses(&(middle + self.tree.origin)),
-            Enclosure::Solid(solid) => {
-                solid.signed_distance(&(middle + self.tree.origin)).value < 0.0
-            }
+            Enclosure::Mesh(mesh) => match self.tree.crossings(p, &RAY) {
+                Some(count) => count % 2 == 1,
+                None => mesh.encloses(&(p + self.tree.origin)),
+            },
+            Enclosure::Solid(solid) => solid.signed_distance(&(p + self.tree.origin)).value < 0.0,
         }
     }
 }
@@ -169,53 +180,4 @@ fn prism_triangles(radius: f64, half_length: f64) -> Vec<[V3; 3]> {
         ]);
     }
     triangles
-}
-
-/// A mesh cut into the convex pieces it is certainly made of: its triangles, in groups that a box encloses.
-#[derive(Clone, Debug)]
-pub(crate) struct Pieces {
-    pub groups: Vec<Group>,
-}
-
-/// Triangles of one leaf and their box, both in the mesh's frame.
-#[derive(Clone, Debug)]
-pub(crate) struct Group {
-    pub boxed: Convex,
-    /// `mesh <- box`.
-    pub place: Rigid,
-    pub triangles: Vec<Convex>,
-}
-
-impl Pieces {
-    pub(crate) fn of(tree: &Tree) -> Self {
-        let groups = tree.leaves.iter().filter_map(|leaf| {
-            let corners: Vec<[V3; 3]> = leaf
-                .triangle
-                .iter()
-                .take(leaf.used.count_ones() as usize)
-                .filter_map(|index| tree.triangles.get(*index as usize))
-                .map(|t| t.map(|p| p + tree.origin))
-                .collect();
-            let start = (V3::repeat(f64::INFINITY), V3::repeat(f64::NEG_INFINITY));
-            let (low, high) = corners
-                .iter()
-                .flatten()
-                .fold(start, |(l, h), p| (l.inf(p), h.sup(p)));
-            // A flat group still needs a box with a thickness; the distance to it stays a lower bound.
-            let half = (high - low).map(|x| 0.5 * x + 1e-3);
-            let triangles: Vec<Convex> = corners
-                .iter()
-                .filter_map(Hull::of_triangle)
-                .map(|hull| Convex::new(Solid::Hull(hull)))
-                .collect();
-            (!triangles.is_empty()).then(|| Group {
-                boxed: Convex::new(Solid::Cuboid { half }),
-                place: Rigid::slide((low + high) * 0.5),
-                triangles,
-            })
-        });
-        Self {
-            groups: groups.collect(),
-        }
-    }
 }

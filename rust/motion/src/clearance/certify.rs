@@ -1,17 +1,29 @@
-//! Is a pair clear, or in contact, everywhere in a block of poses?
+//! Is a pair clear, or in contact, everywhere in a block of poses? And how near can it come anywhere in it?
 //!
-//! The block is given by its middle and by how it strays from it: up to two turns about lines that stand still, and a rest.
-//! A point at distance r from the line of a turn by at most a moves by at most a r; so every box of the tree and every
-//! corner has its own bound, small near the isocentre, where the patient is.
+//! The block is given by its middle and by the joints that move within it (`Mover`). Let p be a point of the surface in the
+//! solid's frame at the middle. Joint after joint, the innermost first, moves it to p + d. With r_k the vector from axis k to p
+//! and |t_k| <= amount_k its turn,
+//!
+//! d = sum of sin(t_k) a_k x r_k  +  e,   |e| <= E = sum of amount_k D_(k-1) + amount_k^2 / 2 |a_k x r_k|,
+//!
+//! where D_k = D_(k-1) + amount_k (|a_k x r_k| + D_(k-1)) bounds the travel by the first k joints: turning a vector v by t
+//! adds sin(t) a x v + (1 - cos t) a x (a x v), and changes one of length D by at most t D. A slide adds its travel along its
+//! direction and nothing to E. From the value f and slope g of the convex distance at any point c,
+//!
+//! f(p + d) >= f + g . (p - c) - sum of amount_k |g . (a_k x r_k)| - E.
+//!
+//! The sum is small where parts pass by one another, as a head does that turns round a patient, although they travel far:
+//! that is what lets whole degrees be certified at once. All of it but E is affine in p for given turns, so over a triangle
+//! it is least at a corner, and over a box its change is bounded by amount_k times half the diagonal.
 
 use super::kernel::{AnyKernel, Kernel, TOO_CLOSE};
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
-use super::lanes::{Backend, Block, Lanes, Portable};
+use super::lanes::{Backend, Lanes, Portable, dot, height, load3, minus};
+use super::linkage::Mover;
 use super::rigid::{Rigid, V3};
 use super::search::{
-    Convex, Motion, NOTHING_KNOWN, Scratch, bound_over_boxes, bound_over_triangles,
-    rounding_allowance,
+    Convex, INSIDE, Motion, NOTHING_KNOWN, Scratch, UNIT_ROUNDOFF, rounding_allowance,
 };
 use super::tree::{Child, Leaf, Node, Tree};
 
@@ -26,23 +38,6 @@ pub(crate) enum Verdict {
     Open,
 }
 
-/// A turn of at most `angle` either way about a line, given in the solid's frame at the middle of the block.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn {
-    pub origin: V3,
-    /// Unit.
-    pub axis: V3,
-    pub angle: f64,
-}
-
-/// How far a block strays from its middle.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stray {
-    pub turns: [Turn; 2],
-    /// Everything else, mm.
-    pub rest: f64,
-}
-
 /// What a verdict asks of the surface in the tree, mm.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Margins {
@@ -53,35 +48,77 @@ pub(crate) struct Margins {
 }
 
 /// After this many leaves that cannot be cleared the block is left open: it will be cut anyway.
-const OPEN_LEAVES_MAX: u32 = 3;
+const OPEN_LEAVES_MAX: usize = 3;
 
-/// Certifies one block. `pose` is `solid <- tree origin` at its middle.
+/// With more joints than this the corners of what a point can reach are too many; a ball holds them.
+const REACHED_CORNERS_MAX: usize = 4;
+
+/// What a block question needs of a pair, whatever is asked.
+#[derive(Clone, Copy)]
+pub(crate) struct BlockQuestion<'a> {
+    pub tree: &'a Tree,
+    pub convex: &'a Convex,
+    /// `solid <- tree origin` at the middle.
+    pub pose: &'a Rigid,
+    /// The innermost first.
+    pub movers: &'a [Mover],
+    pub backend: Backend,
+}
+
+/// Certifies one block. The search begins at `scratch.frontier`, and leaves there what a part of the block must look at.
 pub(crate) fn certify(
-    tree: &Tree,
-    convex: &Convex,
-    pose: &Rigid,
-    stray: &Stray,
+    question: &BlockQuestion,
     margins: Margins,
-    backend: Backend,
     scratch: &mut Scratch,
 ) -> Verdict {
-    let allowance = rounding_allowance(tree, convex, &pose.translation);
-    // Depths count dimensions in full, and they are read here too.
-    let allowance = allowance + convex.radius * 4.0 * f64::from(f32::EPSILON);
+    let mut lines = std::mem::take(&mut scratch.lines);
+    let wobble = Wobble::of(question, &mut lines);
     let certifier = Certifier {
-        tree,
-        motion: Motion::of(pose),
-        lines: stray.turns.map(|turn| Line::of(&turn)),
-        threshold: up(margins.clear + stray.rest + allowance),
-        inside: up(margins.contact + stray.rest + allowance),
-        allowance: up(allowance),
+        tree: question.tree,
+        motion: Motion::of(question.pose),
+        lines: &lines,
+        spread: wobble.spread,
+        threshold: up(margins.clear + wobble.rest + wobble.allowance),
+        inside: up(margins.contact + wobble.rest + wobble.allowance),
     };
-    match &convex.kernel {
-        AnyKernel::Cuboid(kernel) => certifier.dispatch(kernel, backend, scratch),
-        AnyKernel::Cylinder(kernel) => certifier.dispatch(kernel, backend, scratch),
-        AnyKernel::Capsule(kernel) => certifier.dispatch(kernel, backend, scratch),
-        AnyKernel::Hull(kernel) => certifier.dispatch(kernel, backend, scratch),
-    }
+    let verdict = match &question.convex.kernel {
+        AnyKernel::Cuboid(kernel) => certifier.decide(kernel, question.backend, scratch),
+        AnyKernel::Cylinder(kernel) => certifier.decide(kernel, question.backend, scratch),
+        AnyKernel::Capsule(kernel) => certifier.decide(kernel, question.backend, scratch),
+        AnyKernel::Hull(kernel) => certifier.decide(kernel, question.backend, scratch),
+    };
+    scratch.lines = lines;
+    verdict
+}
+
+/// A lower bound on the distance to the surface in the tree anywhere in the block, mm, or `below` if it is that at least;
+/// very low if they may touch.
+pub(crate) fn lowest(
+    question: &BlockQuestion,
+    below: f64,
+    hint: Option<u32>,
+    scratch: &mut Scratch,
+) -> f64 {
+    let mut lines = std::mem::take(&mut scratch.lines);
+    let wobble = Wobble::of(question, &mut lines);
+    let loss = wobble.rest + wobble.allowance;
+    let certifier = Certifier {
+        tree: question.tree,
+        motion: Motion::of(question.pose),
+        lines: &lines,
+        spread: wobble.spread,
+        threshold: up(below.min(1e9) + loss),
+        inside: 0.0,
+    };
+    let start = (certifier.threshold, hint);
+    let least = match &question.convex.kernel {
+        AnyKernel::Cuboid(kernel) => certifier.least(kernel, question.backend, start, scratch),
+        AnyKernel::Cylinder(kernel) => certifier.least(kernel, question.backend, start, scratch),
+        AnyKernel::Capsule(kernel) => certifier.least(kernel, question.backend, start, scratch),
+        AnyKernel::Hull(kernel) => certifier.least(kernel, question.backend, start, scratch),
+    };
+    scratch.lines = lines;
+    (f64::from(least) - f64::from(up(loss))).min(below)
 }
 
 /// Rounded to single precision upwards, with a part in a million to spare for sums that follow.
@@ -89,85 +126,175 @@ fn up(x: f64) -> f32 {
     ((x * (1.0 + 1e-6)) as f32).next_up()
 }
 
-/// A turn in single precision.
-#[derive(Clone, Copy)]
-struct Line {
-    origin: [f32; 3],
-    axis: [f32; 3],
-    angle: f32,
+/// How a block strays, but for what every point has by itself.
+struct Wobble {
+    /// E above, mm.
+    rest: f64,
+    /// How much faster than a box's middle its other points can move, mm per mm.
+    spread: f32,
+    allowance: f64,
+}
+
+impl Wobble {
+    /// Fills `lines` with the joints in single precision.
+    fn of(question: &BlockQuestion, lines: &mut Vec<Line>) -> Self {
+        let BlockQuestion {
+            tree, convex, pose, ..
+        } = question;
+        lines.clear();
+        let stretch = tree.radius + pose.translation.norm();
+        let (mut rest, mut travel, mut spread, mut rounding) = (0.0, 0.0, 0.0, 0.0);
+        for mover in question.movers {
+            lines.push(Line::of(mover));
+            let amount = mover.amount;
+            if mover.turns {
+                let to_middle = mover.direction.cross(&(pose.translation - mover.origin));
+                let mut reach = to_middle.norm();
+                for (side, half) in pose.rotation.column_iter().zip(tree.half.iter()) {
+                    reach += mover.direction.cross(&side).norm() * half;
+                }
+                rest += amount * (travel + 0.5 * amount * reach);
+                travel += amount * (reach + travel);
+                spread += amount;
+                rounding += amount * (stretch + mover.origin.norm());
+            } else {
+                travel += amount;
+                rounding += amount;
+            }
+        }
+        // Depths count dimensions in full, and they are read here too.
+        let shape = rounding_allowance(tree, convex, &pose.translation)
+            + convex.radius * 4.0 * f64::from(f32::EPSILON);
+        Self {
+            rest,
+            spread: up(spread),
+            allowance: shape + 64.0 * UNIT_ROUNDOFF * (rounding + travel),
+        }
+    }
+}
+
+/// A joint in single precision: a point p moves by `turn` x p + `shift` for a unit of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    turn: [f32; 3],
+    shift: [f32; 3],
+    amount: f32,
 }
 
 impl Line {
-    fn of(turn: &Turn) -> Self {
+    fn of(mover: &Mover) -> Self {
+        let single = |v: V3| [v.x as f32, v.y as f32, v.z as f32];
+        let (turn, shift) = if mover.turns {
+            (mover.direction, -mover.direction.cross(&mover.origin))
+        } else {
+            (V3::zeros(), mover.direction)
+        };
         Self {
-            origin: [
-                turn.origin.x as f32,
-                turn.origin.y as f32,
-                turn.origin.z as f32,
-            ],
-            axis: [turn.axis.x as f32, turn.axis.y as f32, turn.axis.z as f32],
-            angle: up(turn.angle),
+            turn: single(turn),
+            shift: single(shift),
+            amount: up(mover.amount),
         }
     }
 
-    /// Distance of points from the line.
     #[inline(always)]
-    fn reach<L: Lanes>(&self, [x, y, z]: [L; 3]) -> L {
-        let [ox, oy, oz] = self.origin.map(L::splat);
-        let [ax, ay, az] = self.axis.map(L::splat);
-        let (dx, dy, dz) = (x.sub(ox), y.sub(oy), z.sub(oz));
-        let cx = dy.mul(az).sub(dz.mul(ay));
-        let cy = dz.mul(ax).sub(dx.mul(az));
-        let cz = dx.mul(ay).sub(dy.mul(ax));
-        cx.mul_add(cx, cy.mul_add(cy, cz.mul(cz))).sqrt()
+    fn flow<L: Lanes>(&self, at: [L; 3]) -> [L; 3] {
+        let ([a, b, c], [p, q, r]) = (self.turn, self.shift);
+        [
+            height([0.0, -c, b, p], at),
+            height([c, 0.0, -a, q], at),
+            height([-b, a, 0.0, r], at),
+        ]
     }
 }
 
 struct Certifier<'a> {
     tree: &'a Tree,
     motion: Motion,
-    lines: [Line; 2],
-    /// A bound must reach this beyond the stray by turns.
+    lines: &'a [Line],
+    spread: f32,
+    /// A bound must reach this beyond what the movers take from it.
     threshold: f32,
+    /// A corner must lie deeper than this.
     inside: f32,
-    allowance: f32,
 }
 
 impl Certifier<'_> {
-    fn dispatch<K: Kernel>(&self, kernel: &K, backend: Backend, scratch: &mut Scratch) -> Verdict {
+    fn decide<K: Kernel>(&self, kernel: &K, backend: Backend, scratch: &mut Scratch) -> Verdict {
         match backend.or_portable() {
             // SAFETY: `or_portable` names a path only after the processor was found to run it.
             #[cfg(target_arch = "x86_64")]
-            Backend::Avx512 => unsafe { self.run_avx512(kernel, scratch) },
+            Backend::Avx512 => unsafe { self.decide_avx512(kernel, scratch) },
             #[cfg(target_arch = "x86_64")]
-            Backend::Avx2 => unsafe { self.run_avx2(kernel, scratch) },
-            _ => self.run::<Portable, K>(kernel, scratch),
+            Backend::Avx2 => unsafe { self.decide_avx2(kernel, scratch) },
+            _ => self.decide_in::<Portable, K>(kernel, scratch),
         }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx2,fma")]
-    fn run_avx512<K: Kernel>(&self, kernel: &K, scratch: &mut Scratch) -> Verdict {
-        self.run::<Avx512, K>(kernel, scratch)
+    fn decide_avx512<K: Kernel>(&self, kernel: &K, scratch: &mut Scratch) -> Verdict {
+        self.decide_in::<Avx512, K>(kernel, scratch)
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
-    fn run_avx2<K: Kernel>(&self, kernel: &K, scratch: &mut Scratch) -> Verdict {
-        self.run::<Avx2, K>(kernel, scratch)
+    fn decide_avx2<K: Kernel>(&self, kernel: &K, scratch: &mut Scratch) -> Verdict {
+        self.decide_in::<Avx2, K>(kernel, scratch)
+    }
+
+    fn least<K: Kernel>(
+        &self,
+        kernel: &K,
+        backend: Backend,
+        start: (f32, Option<u32>),
+        scratch: &mut Scratch,
+    ) -> f32 {
+        match backend.or_portable() {
+            // SAFETY: as in `decide`.
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx512 => unsafe { self.least_avx512(kernel, start, scratch) },
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx2 => unsafe { self.least_avx2(kernel, start, scratch) },
+            _ => self.least_in::<Portable, K>(kernel, start, scratch),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx2,fma")]
+    fn least_avx512<K: Kernel>(
+        &self,
+        kernel: &K,
+        start: (f32, Option<u32>),
+        scratch: &mut Scratch,
+    ) -> f32 {
+        self.least_in::<Avx512, K>(kernel, start, scratch)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn least_avx2<K: Kernel>(
+        &self,
+        kernel: &K,
+        start: (f32, Option<u32>),
+        scratch: &mut Scratch,
+    ) -> f32 {
+        self.least_in::<Avx2, K>(kernel, start, scratch)
     }
 
     #[inline(always)]
-    fn run<L: Lanes, K: Kernel>(&self, kernel: &K, scratch: &mut Scratch) -> Verdict {
-        let stack = &mut scratch.stack;
+    fn decide_in<L: Lanes, K: Kernel>(&self, kernel: &K, scratch: &mut Scratch) -> Verdict {
+        let (stack, frontier) = (&mut scratch.stack, &mut scratch.frontier);
         stack.clear();
-        stack.push((NOTHING_KNOWN, Child::Node(0)));
-        let mut open_leaves = 0;
+        for child in frontier.iter() {
+            stack.push((NOTHING_KNOWN, *child));
+        }
+        frontier.clear();
+        let mut verdict = Verdict::Clear;
         while let Some((_, child)) = stack.pop() {
             match child {
                 Child::Node(at) => {
                     if let Some(node) = self.tree.nodes.get(at as usize) {
-                        self.open_node::<L, K>(kernel, node, stack);
+                        self.open_node::<L, K>(kernel, node, self.threshold, stack);
                     }
                 }
                 Child::Leaf(at) => {
@@ -175,12 +302,16 @@ impl Certifier<'_> {
                         continue;
                     };
                     match self.leaf::<L, K>(kernel, leaf) {
-                        Verdict::Contact => return Verdict::Contact,
+                        Verdict::Contact => {
+                            verdict = Verdict::Contact;
+                            break;
+                        }
                         Verdict::Clear => {}
                         Verdict::Open => {
-                            open_leaves += 1;
-                            if open_leaves >= OPEN_LEAVES_MAX {
-                                return Verdict::Open;
+                            frontier.push(child);
+                            verdict = Verdict::Open;
+                            if frontier.len() >= OPEN_LEAVES_MAX {
+                                break;
                             }
                         }
                     }
@@ -188,27 +319,67 @@ impl Certifier<'_> {
                 Child::None => {}
             }
         }
-        if open_leaves == 0 {
-            Verdict::Clear
-        } else {
-            Verdict::Open
+        if verdict == Verdict::Open {
+            // The leaves that were open are looked at first: nearest of all on top.
+            let seen = frontier.len();
+            for (_, child) in stack.iter() {
+                frontier.push(*child);
+            }
+            frontier.rotate_left(seen);
         }
+        verdict
     }
 
-    /// How far points of these reaches may stray by the turns: the second turn acts on what the first has moved.
     #[inline(always)]
-    fn stray<L: Lanes>(&self, moved: [L; 3], beyond: L) -> L {
-        let [first, second] = &self.lines;
-        let spare = beyond.add(L::splat(self.allowance));
-        let one = first.reach(moved).add(spare).mul(L::splat(first.angle));
-        let two = second
-            .reach(moved)
-            .add(spare)
-            .add(one)
-            .mul(L::splat(second.angle));
-        one.add(two)
+    fn least_in<L: Lanes, K: Kernel>(
+        &self,
+        kernel: &K,
+        (below, hint): (f32, Option<u32>),
+        scratch: &mut Scratch,
+    ) -> f32 {
+        let mut least = below;
+        if let Some(leaf) = hint.and_then(|at| self.tree.leaves.get(at as usize)) {
+            least = self.leaf_bound::<L, K>(kernel, leaf).least().min(least);
+        }
+        let stack = &mut scratch.stack;
+        stack.clear();
+        stack.push((NOTHING_KNOWN, Child::Node(0)));
+        while let Some((bound, child)) = stack.pop() {
+            if bound >= least {
+                continue;
+            }
+            match child {
+                Child::Node(at) => {
+                    if let Some(node) = self.tree.nodes.get(at as usize) {
+                        self.open_node::<L, K>(kernel, node, least, stack);
+                    }
+                }
+                Child::Leaf(at) => {
+                    if let Some(leaf) = self.tree.leaves.get(at as usize) {
+                        least = self.leaf_bound::<L, K>(kernel, leaf).least().min(least);
+                        if least <= 0.0 {
+                            break;
+                        }
+                    }
+                }
+                Child::None => {}
+            }
+        }
+        least
     }
 
+    /// What the movers take from a bound with slope `slope` at points `at`.
+    #[inline(always)]
+    fn taken<L: Lanes>(&self, slope: [L; 3], at: [L; 3]) -> L {
+        let mut sum = L::splat(0.0);
+        for line in self.lines {
+            let speed = dot(slope, line.flow(at)).abs();
+            sum = speed.mul_add(L::splat(line.amount), sum);
+        }
+        sum
+    }
+
+    /// Pushes the children whose bound is below `threshold`, the nearest on top.
     #[inline(always)]
     #[allow(
         clippy::indexing_slicing,
@@ -218,15 +389,19 @@ impl Certifier<'_> {
         &self,
         kernel: &K,
         node: &Node,
+        threshold: f32,
         stack: &mut Vec<(f32, Child)>,
     ) {
-        let load = |blocks: &[Block; 3]| blocks.each_ref().map(L::load);
-        let (centre, half) = (load(&node.centre), load(&node.half));
-        let bound = bound_over_boxes(kernel, &self.motion, centre, half);
-        let [ex, ey, ez] = half;
-        let diagonal = ex.mul_add(ex, ey.mul_add(ey, ez.mul(ez))).sqrt();
-        let left = bound.sub(self.stray(self.motion.move_points(centre), diagonal));
-        let mut open = left.lt(L::splat(self.threshold)) & node.used;
+        let (centre, half) = (load3::<L>(&node.centre), load3::<L>(&node.half));
+        let at = self.motion.move_points(centre);
+        let field = kernel.field(at);
+        let diagonal = dot(half, half).sqrt();
+        let drop = dot(self.motion.turned_back_sizes(field.slope), half);
+        let taken = diagonal.mul_add(L::splat(self.spread), self.taken(field.slope, at));
+        let outside = field.value.sub(drop).sub(taken);
+        let inside = field.value.add(L::splat(INSIDE));
+        let left = field.value.if_lt(L::splat(TOO_CLOSE), inside, outside);
+        let mut open = left.lt(L::splat(threshold)) & node.used;
         let bounds = left.store().0;
         let base = stack.len();
         while open != 0 {
@@ -245,24 +420,87 @@ impl Certifier<'_> {
 
     #[inline(always)]
     fn leaf<L: Lanes, K: Kernel>(&self, kernel: &K, leaf: &Leaf) -> Verdict {
-        let moved = leaf
-            .corner
-            .each_ref()
-            .map(|blocks| self.motion.move_points(blocks.each_ref().map(L::load)));
-        let fields = moved.map(|at| kernel.field(at));
-        let [sp, sq, sr] = moved.map(|at| self.stray(at, L::splat(0.0)));
-        let [fp, fq, fr] = &fields;
-        // A corner that stays inside whatever the block does. Below `TOO_CLOSE` the value is the depth.
-        let deepest = fp.value.add(sp).min(fq.value.add(sq)).min(fr.value.add(sr));
-        if deepest.least() + self.inside <= -TOO_CLOSE {
+        let moved = self.corners::<L>(leaf);
+        let [p, q, r] = moved;
+        let [fp, fq, fr] = [kernel.field(p), kernel.field(q), kernel.field(r)];
+        if self.stays_inside(kernel, p, fp.value)
+            || self.stays_inside(kernel, q, fq.value)
+            || self.stays_inside(kernel, r, fr.value)
+        {
             return Verdict::Contact;
         }
-        let bound = bound_over_triangles(&moved, &fields);
-        let left = bound.sub(sp.max(sq).max(sr));
-        if left.lt(L::splat(self.threshold)) & leaf.used == 0 {
+        let bound = self
+            .bound_from([p, q, r], fp.value, fp.slope)
+            .max(self.bound_from([q, r, p], fq.value, fq.slope))
+            .max(self.bound_from([r, p, q], fr.value, fr.slope));
+        if bound.lt(L::splat(self.threshold)) & leaf.used == 0 {
             Verdict::Clear
         } else {
             Verdict::Open
         }
+    }
+
+    #[inline(always)]
+    fn corners<L: Lanes>(&self, leaf: &Leaf) -> [[L; 3]; 3] {
+        let [p, q, r] = &leaf.corner;
+        [
+            self.motion.move_points(load3::<L>(p)),
+            self.motion.move_points(load3::<L>(q)),
+            self.motion.move_points(load3::<L>(r)),
+        ]
+    }
+
+    #[inline(always)]
+    fn leaf_bound<L: Lanes, K: Kernel>(&self, kernel: &K, leaf: &Leaf) -> L {
+        let [p, q, r] = self.corners::<L>(leaf);
+        let [fp, fq, fr] = [kernel.field(p), kernel.field(q), kernel.field(r)];
+        self.bound_from([p, q, r], fp.value, fp.slope)
+            .max(self.bound_from([q, r, p], fq.value, fq.slope))
+            .max(self.bound_from([r, p, q], fr.value, fr.slope))
+    }
+
+    /// A lower bound over triangles from value and slope at their first corners.
+    #[inline(always)]
+    fn bound_from<L: Lanes>(&self, [p, q, r]: [[L; 3]; 3], value: L, slope: [L; 3]) -> L {
+        let here = self.taken(slope, p);
+        let one = self.taken(slope, q).sub(dot(slope, minus(q, p)));
+        let other = self.taken(slope, r).sub(dot(slope, minus(r, p)));
+        let outside = value.sub(here.max(one).max(other));
+        value.if_lt(L::splat(TOO_CLOSE), value.add(L::splat(INSIDE)), outside)
+    }
+
+    /// Whether one of the points lies inside wherever the movers take it. The distance is convex, so it is greatest at a
+    /// corner of the box of places that they span; below `TOO_CLOSE` a kernel's value is the depth.
+    #[inline(always)]
+    fn stays_inside<L: Lanes, K: Kernel>(&self, kernel: &K, at: [L; 3], value: L) -> bool {
+        if value.least() + self.inside > -TOO_CLOSE {
+            return false;
+        }
+        let highest = if self.lines.len() > REACHED_CORNERS_MAX {
+            let mut sum = value;
+            for line in self.lines {
+                let flow = line.flow(at);
+                sum = dot(flow, flow).sqrt().mul_add(L::splat(line.amount), sum);
+            }
+            sum
+        } else {
+            let mut highest = value;
+            for corner in 0..1u32 << self.lines.len() {
+                let [mut x, mut y, mut z] = at;
+                for (number, line) in self.lines.iter().enumerate() {
+                    let way = if corner >> number & 1 == 0 { 1.0 } else { -1.0 };
+                    let amount = L::splat(way * line.amount);
+                    let [a, b, c] = line.flow(at);
+                    (x, y, z) = (
+                        a.mul_add(amount, x),
+                        b.mul_add(amount, y),
+                        c.mul_add(amount, z),
+                    );
+                }
+                highest = highest.max(kernel.field([x, y, z]).value);
+            }
+            highest
+        };
+        highest.least() + self.inside <= -TOO_CLOSE
     }
 }

@@ -58,7 +58,23 @@ impl Joint {
         )))
     }
 
-    fn at(&self, s: f64) -> Rigid {
+    /// The joint that undoes this one.
+    pub(crate) fn inverse(&self) -> Self {
+        match self {
+            Self::Fixed(pose) => Self::Fixed(pose.inverse()),
+            Self::Turn { axis, from, to } => Self::Turn {
+                axis: *axis,
+                from: -from,
+                to: -to,
+            },
+            Self::Slide { from, to } => Self::Slide {
+                from: -from,
+                to: -to,
+            },
+        }
+    }
+
+    pub(crate) fn at(&self, s: f64) -> Rigid {
         match self {
             Self::Fixed(pose) => *pose,
             Self::Turn { axis, from, to } => Rigid::turn(axis, from + (to - from) * s),
@@ -120,22 +136,8 @@ impl Swept {
         }
     }
 
-    /// A box that holds the part wherever a chain takes it, seen from inside the chain's middle pose.
-    pub(crate) fn anywhere(&self, chain: &Chain) -> Self {
-        let outside = chain
-            .joints
-            .iter()
-            .rev()
-            .fold(*self, |swept, joint| swept.outside(joint, 0.5, 1.0));
-        Self {
-            pose: self.pose,
-            half: self.half,
-            growth: outside.growth,
-        }
-    }
-
     /// The furthest that any held point is from the line through `origin` along the unit vector `axis`, mm.
-    fn reach(&self, origin: &V3, axis: &V3) -> f64 {
+    pub(crate) fn reach(&self, origin: &V3, axis: &V3) -> f64 {
         let mut most = 0f64;
         for corner in 0..8 {
             let sign = |bit: u32| if corner >> bit & 1 == 0 { 1.0 } else { -1.0 };
@@ -146,7 +148,7 @@ impl Swept {
     }
 
     /// The same parts seen from outside `joint`, for s in the interval of middle `middle` and length `length`.
-    fn outside(&self, joint: &Joint, middle: f64, length: f64) -> Self {
+    pub(crate) fn outside(&self, joint: &Joint, middle: f64, length: f64) -> Self {
         let drift = match joint {
             Joint::Fixed(_) => 0.0,
             Joint::Turn { axis, from, to } => {
@@ -160,54 +162,4 @@ impl Swept {
             growth: self.growth + drift,
         }
     }
-}
-
-/// A bound on how fast the distance between two parts can change along an interval of the path, mm per unit of s.
-///
-/// Every joint adds the speed it gives a point: a slide its length, a turn its angle times the distance from the axis. For
-/// a turn whose axis stands still the nearer of the two parts counts: the distance between points x and y changes with
-/// n . (w x (x - o)) where n is along x - y, and that equals n . (w x (y - o)).
-pub(crate) fn closing_speed(a: (&Chain, &Swept), b: (&Chain, &Swept), start: f64, end: f64) -> f64 {
-    let (middle, length) = (0.5 * (start + end), end - start);
-    let outer = |(chain, part): (&Chain, &Swept)| {
-        chain
-            .joints
-            .iter()
-            .rev()
-            .fold(*part, |swept, joint| swept.outside(joint, middle, length))
-    };
-    let (all_a, all_b) = (outer(a), outer(b));
-    let speed =
-        one_sided_speed(a, &all_b, middle, length) + one_sided_speed(b, &all_a, middle, length);
-    // Rounding in the sums above is below a part in 1e12; this covers it many times over.
-    speed * (1.0 + 1e-9) + 1e-9
-}
-
-fn one_sided_speed(
-    (chain, part): (&Chain, &Swept),
-    other: &Swept,
-    middle: f64,
-    length: f64,
-) -> f64 {
-    let mut speed = 0.0;
-    let mut swept = *part;
-    for (at, joint) in chain.joints.iter().enumerate().rev() {
-        match joint {
-            Joint::Fixed(_) => {}
-            Joint::Slide { from, to } => speed += (to - from).norm(),
-            Joint::Turn { axis, from, to } => {
-                let mut reach = swept.reach(&V3::zeros(), axis);
-                let outside = || chain.joints.iter().take(at);
-                if !outside().any(Joint::moves) {
-                    let stand = outside().fold(Rigid::identity(), |pose, joint| {
-                        pose.then(&joint.at(middle))
-                    });
-                    reach = reach.min(other.reach(&stand.translation, &(stand.rotation * axis)));
-                }
-                speed += reach * (to - from).abs();
-            }
-        }
-        swept = swept.outside(joint, middle, length);
-    }
-    speed
 }

@@ -78,19 +78,6 @@ impl Hull {
         Ok(Self::assemble(points.to_vec(), planes, faces))
     }
 
-    /// A triangle as a hull without thickness; `None` if it has no area.
-    pub(crate) fn of_triangle(corners: &[V3; 3]) -> Option<Self> {
-        let [a, b, c] = corners;
-        let normal = (b - a).cross(&(c - a)).try_normalize(1e-12)?;
-        let mut planes = vec![supporting(normal, corners), supporting(-normal, corners)];
-        for (from, to) in [(a, b), (b, c), (c, a)] {
-            if let Some(outward) = (to - from).cross(&normal).try_normalize(1e-12) {
-                planes.push(supporting(outward, corners));
-            }
-        }
-        Some(Self::assemble(corners.to_vec(), planes, vec![*corners]))
-    }
-
     fn assemble(corners: Vec<V3>, planes: Vec<Plane>, faces: Vec<[V3; 3]>) -> Self {
         let centre = corners.iter().sum::<V3>() / corners.len() as f64;
         let radius = corners.iter().map(V3::norm).fold(0.0, f64::max);

@@ -23,7 +23,7 @@ pub(crate) trait Kernel {
 
 #[derive(Clone, Debug)]
 pub(crate) struct CuboidKernel {
-    half: [f32; 3],
+    pub half: [f32; 3],
 }
 
 #[derive(Clone, Debug)]

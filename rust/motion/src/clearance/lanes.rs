@@ -99,6 +99,35 @@ pub(crate) trait Lanes: Copy {
     fn least(self) -> f32;
 }
 
+/// Sixteen points or directions, loaded. Written without closures: a closure is compiled for the base processor, and what it
+/// calls is then called, not inlined.
+#[inline(always)]
+pub(crate) fn load3<L: Lanes>(blocks: &[Block; 3]) -> [L; 3] {
+    let [x, y, z] = blocks;
+    [L::load(x), L::load(y), L::load(z)]
+}
+
+/// `n . p + k` for one plane and sixteen points.
+#[inline(always)]
+pub(crate) fn height<L: Lanes>([a, b, c, k]: [f32; 4], [x, y, z]: [L; 3]) -> L {
+    L::splat(a).mul_add(
+        x,
+        L::splat(b).mul_add(y, L::splat(c).mul_add(z, L::splat(k))),
+    )
+}
+
+/// Sixteen dot products.
+#[inline(always)]
+pub(crate) fn dot<L: Lanes>([a, b, c]: [L; 3], [x, y, z]: [L; 3]) -> L {
+    a.mul_add(x, b.mul_add(y, c.mul(z)))
+}
+
+/// Sixteen differences.
+#[inline(always)]
+pub(crate) fn minus<L: Lanes>([a, b, c]: [L; 3], [x, y, z]: [L; 3]) -> [L; 3] {
+    [a.sub(x), b.sub(y), c.sub(z)]
+}
+
 #[derive(Clone, Copy)]
 pub(crate) struct Portable([f32; 16]);
 
@@ -140,7 +169,10 @@ impl Lanes for Portable {
     fn div(self, other: Self) -> Self {
         zip(self.0, other.0, |a, b| a / b)
     }
-    #[inline(always)]
+    // Where fused multiply-add is no part of the baseline it is sixteen calls: kept in one place, or the code of every
+    // kernel is made of them.
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn mul_add(self, factor: Self, term: Self) -> Self {
         let mut out = self.0;
         for ((x, f), t) in out.iter_mut().zip(factor.0).zip(term.0) {

@@ -6,17 +6,22 @@
 
 use rayon::prelude::*;
 
-use super::body::Body;
-use super::certify::{Margins, Stray, Turn, Verdict, certify};
-use super::chain::{Chain, Joint, Swept, closing_speed};
+use super::certify::Verdict;
+use super::chain::{Chain, Joint};
+use super::couple::{Asked, Couple};
 use super::error::ClearanceError;
-use super::rigid::{Rigid, V3};
-use super::room::{Pair, Precision, Room, Shape};
-use super::search::{Convex, Options, Scratch, search};
+use super::linkage::{EVERYWHERE, MapAxis, Stepped};
+use super::rigid::Rigid;
+use super::room::{Precision, Room};
+use super::search::Scratch;
 use super::sweep::CONTACT_MM;
+use super::tree::Child;
 
 /// The most cells a map may have.
 pub const CELLS_MAX: usize = 16_000_000;
+
+/// The most cells along one axis: poses are kept for every half cell.
+pub const AXIS_CELLS_MAX: usize = 20_000;
 
 /// Which axis of the map drives a frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +30,32 @@ pub enum Drive {
     Row(Chain),
     /// It moves with the column axis.
     Column(Chain),
+    /// Some of its joints move with the one axis and some with the other; outermost first.
+    Both(Vec<(MapAxis, Joint)>),
+}
+
+impl Drive {
+    fn joints(&self) -> Vec<(MapAxis, Joint)> {
+        let all = |axis, chain: &Chain| chain.joints.iter().map(|joint| (axis, *joint)).collect();
+        match self {
+            Self::Row(chain) => all(MapAxis::Row, chain),
+            Self::Column(chain) => all(MapAxis::Column, chain),
+            Self::Both(joints) => joints.clone(),
+        }
+    }
+
+    /// `fixed <- frame` where the rows are at `u` and the columns at `v`.
+    #[must_use]
+    pub fn pose(&self, u: f64, v: f64) -> Rigid {
+        self.joints()
+            .iter()
+            .fold(Rigid::identity(), |pose, (axis, joint)| {
+                pose.then(&joint.at(match axis {
+                    MapAxis::Row => u,
+                    MapAxis::Column => v,
+                }))
+            })
+    }
 }
 
 /// Rows and columns of a map. Cell (i, j) covers [i, i+1] / rows by [j, j+1] / columns; its middle is measured.
@@ -57,25 +88,25 @@ pub enum CellState {
     Contact = 2,
 }
 
+/// What is certain of the inside of a cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CellFloor {
+    /// Everywhere in the cell the clearance is at least this, mm; zero where contact could not be excluded.
+    pub lower_mm: f64,
+    /// Number of the pair that may come so near.
+    pub pair: u32,
+}
+
 /// A pair with everything that a map asks of it again and again.
 struct Track<'a> {
     number: usize,
-    pair: Pair,
-    /// `None` for two surfaces, which take the slow way.
-    convex: Option<ConvexTrack<'a>>,
+    couple: Couple<'a>,
+    /// `target <- tree origin` at every half cell.
+    stepped: Stepped,
     /// How fast the distance can change along the rows, mm per row.
     row_speed: f64,
-}
-
-struct ConvexTrack<'a> {
-    body: &'a Body,
-    convex: &'a Convex,
-    surface_frame: usize,
-    /// `frame <- tree origin`.
-    surface_place: Rigid,
-    solid_frame: usize,
-    /// `solid <- frame`.
-    solid_back: Rigid,
+    /// And along the columns, mm per column.
+    column_speed: f64,
 }
 
 impl Room {
@@ -123,6 +154,21 @@ impl Room {
         let columns: Vec<Vec<bool>> = (0..grid.columns)
             .into_par_iter()
             .map(|column| mapper.contact_column(column, margin_mm))
+            .collect();
+        Ok(by_rows(&columns, grid))
+    }
+
+    /// A lower bound of the clearance that holds everywhere inside every cell, row by row, by the joints' travel in it.
+    pub fn floor_map(
+        &self,
+        drives: &[Drive],
+        grid: Grid,
+        precision: Precision,
+    ) -> Result<Vec<CellFloor>, ClearanceError> {
+        let mapper = Mapper::new(self, drives, grid, precision)?;
+        let columns: Vec<Vec<CellFloor>> = (0..grid.columns)
+            .into_par_iter()
+            .map(|column| mapper.floor_column(column))
             .collect();
         Ok(by_rows(&columns, grid))
     }
@@ -188,22 +234,15 @@ struct Block {
 }
 
 struct Mapper<'a> {
-    room: &'a Room,
-    drives: &'a [Drive],
     grid: Grid,
     precision: Precision,
     tracks: Vec<Track<'a>>,
-    /// For every frame: its poses at the middles of the rows or columns that drive it.
-    poses: Vec<Vec<Rigid>>,
 }
-
-/// Half a cell, in numbers of the map axes.
-const HALF: f64 = 0.5;
 
 impl<'a> Mapper<'a> {
     fn new(
         room: &'a Room,
-        drives: &'a [Drive],
+        drives: &[Drive],
         grid: Grid,
         precision: Precision,
     ) -> Result<Self, ClearanceError> {
@@ -215,150 +254,39 @@ impl<'a> Mapper<'a> {
             )));
         }
         let Grid { rows, columns } = grid;
-        if rows == 0 || columns == 0 || rows.saturating_mul(columns) > CELLS_MAX {
+        let axes = 1..=AXIS_CELLS_MAX;
+        if !axes.contains(&rows)
+            || !axes.contains(&columns)
+            || rows.saturating_mul(columns) > CELLS_MAX
+        {
             return Err(ClearanceError::Question(format!(
-                "a map of {rows} x {columns} cells; ask for 1 to {CELLS_MAX} in all"
+                "a map of {rows} x {columns} cells; ask for 1 to {AXIS_CELLS_MAX} along an axis and {CELLS_MAX} in all"
             )));
         }
-        let poses = drives
-            .iter()
-            .map(|drive| match drive {
-                Drive::Row(chain) => middles(chain, rows),
-                Drive::Column(chain) => middles(chain, columns),
-            })
+        let joints: Vec<Vec<(MapAxis, Joint)>> = drives.iter().map(Drive::joints).collect();
+        let tracks = (0..room.pairs().len())
+            .filter_map(|number| track(room, &joints, grid, number))
             .collect();
-        let mut mapper = Self {
-            room,
-            drives,
+        Ok(Self {
             grid,
             precision,
-            tracks: Vec::new(),
-            poses,
-        };
-        mapper.tracks = (0..room.pairs().len())
-            .filter_map(|number| mapper.track(number))
-            .collect();
-        Ok(mapper)
-    }
-
-    fn track(&self, number: usize) -> Option<Track<'a>> {
-        let pair = *self.room.pairs().get(number)?;
-        let (surface, solid) = self.room.roles_of(pair);
-        let body = self.room.parts.get(surface)?.body.as_ref()?;
-        let (surface, solid) = (self.room.parts.get(surface)?, self.room.parts.get(solid)?);
-        let convex = match &solid.shape {
-            Shape::Convex(convex) => Some(ConvexTrack {
-                body,
-                convex,
-                surface_frame: surface.frame,
-                surface_place: surface.placement.then(&Rigid::slide(body.tree.origin)),
-                solid_frame: solid.frame,
-                solid_back: solid.placement.inverse(),
-            }),
-            Shape::Surface => None,
-        };
-        let row_speed = self.speed(pair, true) / self.grid.rows as f64;
-        Some(Track {
-            number,
-            pair,
-            convex,
-            row_speed,
+            tracks,
         })
     }
 
-    /// How fast the distance of a pair can change over the whole of one axis while the other stands anywhere, mm.
-    ///
-    /// The other axis is taken as moving too when the reach of its turns is computed, and its own speed is left out.
-    fn speed(&self, pair: Pair, along_rows: bool) -> f64 {
-        let mut frozen: Vec<Chain> = Vec::new();
-        for drive in self.drives {
-            let (chain, driven) = match drive {
-                Drive::Row(chain) => (chain, along_rows),
-                Drive::Column(chain) => (chain, !along_rows),
-            };
-            frozen.push(if driven {
-                chain.clone()
-            } else {
-                Chain::still(chain.pose(0.5))
-            });
-        }
-        let side = |part| {
-            let (frame, pose, half) = self.room.part_box(part)?;
-            let other_axis = match (self.drives.get(frame)?, along_rows) {
-                (Drive::Column(chain), true) | (Drive::Row(chain), false) => Some(chain),
-                _ => None,
-            };
-            let swept = Swept::of_box(pose, half);
-            // A part that only the other axis moves: its whole range must be reached.
-            let swept = other_axis.map_or(swept, |chain| swept.anywhere(chain));
-            Some((frozen.get(frame)?, swept))
-        };
-        match (side(pair.a), side(pair.b)) {
-            (Some((ca, pa)), Some((cb, pb))) => closing_speed((ca, &pa), (cb, &pb), 0.0, 1.0),
-            _ => f64::INFINITY,
-        }
-    }
-
-    fn pose(&self, frame: usize, row: usize, column: usize) -> Option<&Rigid> {
-        let at = match self.drives.get(frame)? {
-            Drive::Row(_) => row,
-            Drive::Column(_) => column,
-        };
-        self.poses.get(frame)?.get(at)
-    }
-
-    fn relative(&self, track: &ConvexTrack, row: usize, column: usize) -> Option<Rigid> {
-        let surface = self
-            .pose(track.surface_frame, row, column)?
-            .then(&track.surface_place);
-        let solid = self.pose(track.solid_frame, row, column)?;
-        Some(track.solid_back.then(&solid.inverse()).then(&surface))
-    }
-
-    /// A lower bound of a pair's distance, and the leaf that held the nearest point; zero for contact. Distances of
-    /// `below` and more may be reported lower than they are, but not below `below`.
+    /// A pair at the middle of a cell, as far as it is nearer than `below`.
+    #[inline]
     fn ask(
         &self,
         track: &Track,
-        row: usize,
-        column: usize,
+        (row, column): (usize, usize),
         below: f64,
         hint: Option<u32>,
         scratch: &mut Scratch,
-    ) -> Option<(f64, f64, Option<u32>)> {
-        let Some(quick) = &track.convex else {
-            let poses: Vec<Rigid> = (0..self.poses.len())
-                .filter_map(|frame| self.pose(frame, row, column).copied())
-                .collect();
-            let found = self.room.measure(
-                track.pair,
-                &poses,
-                below,
-                self.precision,
-                None,
-                false,
-                scratch,
-            )?;
-            return Some((found.lower.max(0.0), found.upper.max(0.0), None));
-        };
-        let pose = self.relative(quick, row, column)?;
-        let rounding = quick.body.rounding;
-        let options = Options {
-            below: below + rounding,
-            exact: self.precision.exact,
-            hint,
-            backend: self.precision.backend,
-        };
-        let found = search(&quick.body.tree, quick.convex, &pose, &options, scratch);
-        if found.distance <= rounding || quick.body.encloses(quick.convex, &pose) {
-            return Some((0.0, 0.0, found.leaf.or(hint)));
-        }
-        let upper = found.distance - rounding + quick.body.looseness;
-        Some((
-            (found.lower - rounding).max(0.0),
-            upper,
-            found.leaf.or(hint),
-        ))
+    ) -> Asked {
+        let pose = track.stepped.pose(2 * row + 1, 2 * column + 1);
+        let precision = self.precision;
+        track.couple.ask(&pose, below, hint, precision, scratch)
     }
 
     fn column(&self, column: usize) -> Vec<MapCell> {
@@ -385,16 +313,11 @@ impl<'a> Mapper<'a> {
                     best.0 = best.0.min(*keep);
                     continue;
                 }
-                let Some((lower, upper, leaf)) =
-                    self.ask(track, row, column, best.1, *hint, &mut scratch)
-                else {
-                    continue;
-                };
-                (*keep, *hint) = (lower, leaf);
-                if upper < best.1 {
-                    best = (best.0.min(lower), upper, at);
-                } else {
-                    best.0 = best.0.min(lower);
+                let asked = self.ask(track, (row, column), best.1, *hint, &mut scratch);
+                (*keep, *hint) = (asked.lower, asked.leaf);
+                best.0 = best.0.min(asked.lower);
+                if asked.upper < best.1 {
+                    (best.1, best.2) = (asked.upper, at);
                 }
                 if best.1 <= 0.0 {
                     break;
@@ -418,15 +341,14 @@ impl<'a> Mapper<'a> {
         let mut hints: Vec<Option<u32>> = vec![None; self.tracks.len()];
         (0..self.grid.rows)
             .map(|row| {
-                let asked = self.tracks.iter().zip(&mut hints);
-                asked
-                    .filter_map(|(track, hint)| {
-                        let (lower, _, leaf) =
-                            self.ask(track, row, column, f64::INFINITY, *hint, &mut scratch)?;
-                        *hint = leaf;
-                        Some(lower)
-                    })
-                    .collect()
+                let mut cell = Vec::with_capacity(self.tracks.len());
+                for (track, hint) in self.tracks.iter().zip(&mut hints) {
+                    let at = (row, column);
+                    let asked = self.ask(track, at, f64::INFINITY, *hint, &mut scratch);
+                    *hint = asked.leaf;
+                    cell.push(asked.lower);
+                }
+                cell
             })
             .collect()
     }
@@ -437,7 +359,7 @@ impl<'a> Mapper<'a> {
         let mut hints: Vec<Option<u32>> = vec![None; count];
         let mut keeps = vec![f64::NEG_INFINITY; count];
         let mut first = 0;
-        let asked = margin_mm + CONTACT_MM;
+        let below = margin_mm + CONTACT_MM;
         (0..self.grid.rows)
             .map(|row| {
                 for (keep, track) in keeps.iter_mut().zip(&self.tracks) {
@@ -453,13 +375,9 @@ impl<'a> Mapper<'a> {
                     if *keep > margin_mm {
                         continue;
                     }
-                    let Some((lower, _, leaf)) =
-                        self.ask(track, row, column, asked, *hint, &mut scratch)
-                    else {
-                        continue;
-                    };
-                    (*keep, *hint) = (lower, leaf);
-                    if lower <= margin_mm {
+                    let asked = self.ask(track, (row, column), below, *hint, &mut scratch);
+                    (*keep, *hint) = (asked.lower, asked.leaf);
+                    if asked.lower <= margin_mm {
                         first = at;
                         return true;
                     }
@@ -469,76 +387,190 @@ impl<'a> Mapper<'a> {
             .collect()
     }
 
+    fn floor_column(&self, column: usize) -> Vec<CellFloor> {
+        let mut scratch = Scratch::default();
+        let mut hints: Vec<Option<u32>> = vec![None; self.tracks.len()];
+        let mut keeps = vec![f64::NEG_INFINITY; self.tracks.len()];
+        let mut first = 0;
+        let mut floors = Vec::with_capacity(self.grid.rows);
+        for row in 0..self.grid.rows {
+            // What was certain of the whole of the last cell shrinks from there.
+            for (keep, track) in keeps.iter_mut().zip(&self.tracks) {
+                *keep -= track.row_speed;
+            }
+            let mut best = (f64::INFINITY, first);
+            let others = (0..self.tracks.len()).filter(|&at| at != first);
+            for at in std::iter::once(first).chain(others) {
+                let (Some(track), Some(keep), Some(hint)) =
+                    (self.tracks.get(at), keeps.get_mut(at), hints.get_mut(at))
+                else {
+                    continue;
+                };
+                if *keep < best.0 {
+                    *keep = self.floor(track, (row, column), best.0, hint, &mut scratch);
+                }
+                if *keep < best.0 {
+                    best = (*keep, at);
+                }
+                if best.0 <= 0.0 {
+                    break;
+                }
+            }
+            first = best.1;
+            let pair = self
+                .tracks
+                .get(first)
+                .map_or(0, |track| track.number as u32);
+            floors.push(CellFloor {
+                lower_mm: best.0.max(0.0),
+                pair,
+            });
+        }
+        floors
+    }
+
+    /// What a pair keeps everywhere in a cell, as far as that is below `below`, mm.
+    fn floor(
+        &self,
+        track: &Track,
+        (row, column): (usize, usize),
+        below: f64,
+        hint: &mut Option<u32>,
+        scratch: &mut Scratch,
+    ) -> f64 {
+        let travel = 0.5 * (track.row_speed + track.column_speed);
+        let asked = self.ask(track, (row, column), below + travel, *hint, scratch);
+        *hint = asked.leaf;
+        if asked.lower <= 0.0 || asked.lower - travel >= below {
+            return (asked.lower - travel).max(0.0);
+        }
+        let mut movers = std::mem::take(&mut scratch.movers);
+        let pose = track
+            .stepped
+            .block((row, row + 1), (column, column + 1), &mut movers);
+        let block = (&pose, movers.as_slice());
+        let least = track
+            .couple
+            .lowest(block, below, *hint, self.precision, scratch);
+        scratch.movers = movers;
+        least.max(asked.lower - travel)
+    }
+
     fn certified_strip(&self, column: usize, margin_mm: f64) -> Vec<Block> {
         let mut work = Certification {
             mapper: self,
             margin_mm,
             scratch: Scratch::default(),
+            frontiers: vec![Child::Node(0)],
+            open: (0..self.tracks.len())
+                .map(|track| OpenTrack {
+                    track,
+                    from: 0,
+                    to: 1,
+                })
+                .collect(),
             blocks: Vec::new(),
         };
-        let all: Vec<usize> = (0..self.tracks.len()).collect();
         let columns = (column, (column + ROOT_CELLS).min(self.grid.columns));
         for row in (0..self.grid.rows).step_by(ROOT_CELLS) {
-            work.cut((row, (row + ROOT_CELLS).min(self.grid.rows)), columns, &all);
+            let rows = (row, (row + ROOT_CELLS).min(self.grid.rows));
+            work.cut(rows, columns, (0, self.tracks.len()));
         }
         work.blocks
     }
 }
 
-fn middles(chain: &Chain, count: usize) -> Vec<Rigid> {
-    (0..count)
-        .map(|at| chain.pose((at as f64 + HALF) / count as f64))
-        .collect()
+/// Builds what a map needs of one pair.
+fn track<'a>(
+    room: &'a Room,
+    drives: &[Vec<(MapAxis, Joint)>],
+    grid: Grid,
+    number: usize,
+) -> Option<Track<'a>> {
+    let (couple, linkage) = Couple::of(room, drives, number)?;
+    let speed = |axis| couple.speed(&linkage, axis, EVERYWHERE);
+    Some(Track {
+        number,
+        row_speed: speed(MapAxis::Row) / grid.rows as f64,
+        column_speed: speed(MapAxis::Column) / grid.columns as f64,
+        stepped: Stepped::new(&linkage, grid.rows, grid.columns),
+        couple,
+    })
+}
+
+/// A pair that is still open in a block, and where its certification goes on: a range of `Certification::frontiers`.
+#[derive(Clone, Copy)]
+struct OpenTrack {
+    track: usize,
+    from: usize,
+    to: usize,
 }
 
 struct Certification<'a> {
     mapper: &'a Mapper<'a>,
     margin_mm: f64,
     scratch: Scratch,
+    /// A stack: what a block leaves to its parts is dropped when they are done.
+    frontiers: Vec<Child>,
+    /// A stack as well.
+    open: Vec<OpenTrack>,
     blocks: Vec<Block>,
 }
 
 impl Certification<'_> {
-    /// Certifies a block, or cuts it in four for the pairs that are still open.
-    fn cut(&mut self, rows: (usize, usize), columns: (usize, usize), pairs: &[usize]) {
-        let mut open = Vec::new();
-        for &at in pairs {
-            match self.verdict(at, rows, columns) {
-                Verdict::Contact => {
-                    self.blocks.push(Block {
-                        rows,
-                        columns,
-                        state: CellState::Contact,
-                    });
-                    return;
+    /// Certifies a block for the pairs in a range of `open`, or cuts it for those that stay open.
+    fn cut(&mut self, rows: (usize, usize), columns: (usize, usize), pairs: (usize, usize)) {
+        let (open_before, frontier_before) = (self.open.len(), self.frontiers.len());
+        let state = self.weigh(rows, columns, pairs);
+        let single = rows.1 - rows.0 <= 1 && columns.1 - columns.0 <= 1;
+        if state != CellState::Open || single {
+            self.blocks.push(Block {
+                rows,
+                columns,
+                state,
+            });
+        } else {
+            let still = (open_before, self.open.len());
+            for rows in halves(rows) {
+                for columns in halves(columns) {
+                    if rows.0 < rows.1 && columns.0 < columns.1 {
+                        self.cut(rows, columns, still);
+                    }
                 }
+            }
+        }
+        self.open.truncate(open_before);
+        self.frontiers.truncate(frontier_before);
+    }
+
+    /// Puts the pairs that stay open on the stack.
+    fn weigh(
+        &mut self,
+        rows: (usize, usize),
+        columns: (usize, usize),
+        pairs: (usize, usize),
+    ) -> CellState {
+        let mut state = CellState::Clear;
+        for at in pairs.0..pairs.1 {
+            let Some(&OpenTrack { track, from, to }) = self.open.get(at) else {
+                continue;
+            };
+            self.scratch.frontier.clear();
+            let start = self.frontiers.get(from..to).unwrap_or(&[]);
+            self.scratch.frontier.extend_from_slice(start);
+            match self.verdict(track, rows, columns) {
+                Verdict::Contact => return CellState::Contact,
                 Verdict::Clear => {}
-                Verdict::Open => open.push(at),
-            }
-        }
-        if open.is_empty() {
-            self.blocks.push(Block {
-                rows,
-                columns,
-                state: CellState::Clear,
-            });
-            return;
-        }
-        if rows.1 - rows.0 <= 1 && columns.1 - columns.0 <= 1 {
-            self.blocks.push(Block {
-                rows,
-                columns,
-                state: CellState::Open,
-            });
-            return;
-        }
-        for rows in halves(rows) {
-            for columns in halves(columns) {
-                if rows.0 < rows.1 && columns.0 < columns.1 {
-                    self.cut(rows, columns, &open);
+                Verdict::Open => {
+                    state = CellState::Open;
+                    let from = self.frontiers.len();
+                    self.frontiers.extend_from_slice(&self.scratch.frontier);
+                    let to = self.frontiers.len();
+                    self.open.push(OpenTrack { track, from, to });
                 }
             }
         }
+        state
     }
 
     fn verdict(&mut self, at: usize, rows: (usize, usize), columns: (usize, usize)) -> Verdict {
@@ -546,143 +578,25 @@ impl Certification<'_> {
         let Some(track) = mapper.tracks.get(at) else {
             return Verdict::Open;
         };
-        let (Some(quick), grid) = (&track.convex, mapper.grid) else {
-            return Verdict::Open;
+        let mut movers = std::mem::take(&mut self.scratch.movers);
+        let pose = track.stepped.block(rows, columns, &mut movers);
+        let travel = || {
+            0.5 * (track.row_speed * (rows.1 - rows.0) as f64
+                + track.column_speed * (columns.1 - columns.0) as f64)
         };
-        let spans = [(rows, grid.rows), (columns, grid.columns)].map(|((first, last), count)| {
-            (first as f64 / count as f64, last as f64 / count as f64)
-        });
-        mapper
-            .certify(quick, spans, self.margin_mm, &mut self.scratch)
-            .unwrap_or(Verdict::Open)
+        let verdict = track.couple.certify(
+            (&pose, &movers),
+            travel,
+            self.margin_mm,
+            mapper.precision.backend,
+            &mut self.scratch,
+        );
+        self.scratch.movers = movers;
+        verdict
     }
 }
 
 fn halves((first, last): (usize, usize)) -> [(usize, usize); 2] {
     let middle = (first + last) / 2;
     [(first, middle), (middle, last)]
-}
-
-impl Mapper<'_> {
-    fn certify(
-        &self,
-        track: &ConvexTrack,
-        spans: [(f64, f64); 2],
-        margin_mm: f64,
-        scratch: &mut Scratch,
-    ) -> Option<Verdict> {
-        let (surface_pose, surface_wobble) = self.block_pose(track.surface_frame, spans)?;
-        let (solid_pose, solid_wobble) = self.block_pose(track.solid_frame, spans)?;
-        let to_solid = track.solid_back.then(&solid_pose.inverse());
-        let pose = to_solid.then(&surface_pose).then(&track.surface_place);
-        let turn = |wobble: Wobble| Turn {
-            origin: to_solid.point(&wobble.origin),
-            axis: to_solid.rotation * wobble.axis,
-            angle: wobble.angle,
-        };
-        let stray = Stray {
-            turns: [turn(surface_wobble), turn(solid_wobble)],
-            rest: surface_wobble.rest + solid_wobble.rest,
-        };
-        let body = track.body;
-        let margins = Margins {
-            clear: margin_mm + body.rounding,
-            contact: body.looseness - body.rounding,
-        };
-        let verdict = certify(
-            &body.tree,
-            track.convex,
-            &pose,
-            &stray,
-            margins,
-            self.precision.backend,
-            scratch,
-        );
-        // A surface that stays clear of the solid keeps it inside or outside all over the block.
-        if verdict == Verdict::Clear && body.encloses(track.convex, &pose) {
-            return Some(Verdict::Contact);
-        }
-        Some(verdict)
-    }
-
-    /// The pose of a frame at the middle of a block and how it strays from there.
-    fn block_pose(&self, frame: usize, spans: [(f64, f64); 2]) -> Option<(Rigid, Wobble)> {
-        let [rows, columns] = spans;
-        let (chain, (start, end)) = match self.drives.get(frame)? {
-            Drive::Row(chain) => (chain, rows),
-            Drive::Column(chain) => (chain, columns),
-        };
-        let middle = 0.5 * (start + end);
-        Some((
-            chain.pose(middle),
-            self.wobble(frame, chain, middle, 0.5 * (end - start)),
-        ))
-    }
-
-    /// A chain with one moving turn strays by that turn; one that moves otherwise by the travel of its parts.
-    fn wobble(&self, frame: usize, chain: &Chain, middle: f64, half: f64) -> Wobble {
-        let still = Wobble {
-            origin: V3::zeros(),
-            axis: V3::z(),
-            angle: 0.0,
-            rest: 0.0,
-        };
-        let mut moving = chain
-            .joints
-            .iter()
-            .enumerate()
-            .filter(|(_, joint)| joint.moves());
-        match (moving.next(), moving.next()) {
-            (None, _) => still,
-            (Some((at, Joint::Turn { axis, from, to })), None) => {
-                let outer = Chain {
-                    joints: chain.joints.iter().take(at).copied().collect(),
-                }
-                .pose(middle);
-                let angle = (to - from).abs() * half;
-                Wobble {
-                    origin: outer.translation,
-                    axis: outer.rotation * axis,
-                    angle,
-                    rest: 0.0,
-                }
-            }
-            (Some((_, Joint::Slide { from, to })), None) => Wobble {
-                rest: (to - from).norm() * half,
-                ..still
-            },
-            _ => Wobble {
-                rest: self.travel(frame, chain, middle, half),
-                ..still
-            },
-        }
-    }
-
-    /// The furthest that any part of a frame travels within `half` of `middle`.
-    fn travel(&self, frame: usize, chain: &Chain, middle: f64, half: f64) -> f64 {
-        let ground = Chain::still(Rigid::identity());
-        let nowhere = Swept::of_box(Rigid::identity(), V3::repeat(1e9));
-        let speeds = (0..self.room.parts.len()).filter_map(|part| {
-            let (on, pose, size) = self.room.part_box(part)?;
-            let swept = Swept::of_box(pose, size);
-            (on == frame).then(|| {
-                closing_speed(
-                    (chain, &swept),
-                    (&ground, &nowhere),
-                    middle - half,
-                    middle + half,
-                )
-            })
-        });
-        speeds.fold(0.0, f64::max) * half
-    }
-}
-
-/// How a frame strays from the middle of a block, in the fixed frame.
-#[derive(Clone, Copy)]
-struct Wobble {
-    origin: V3,
-    axis: V3,
-    angle: f64,
-    rest: f64,
 }

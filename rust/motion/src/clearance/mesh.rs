@@ -106,6 +106,43 @@ impl Mesh {
         angle > 2.0 * std::f64::consts::PI
     }
 
+    /// One corner of every connected piece of the surface.
+    pub(crate) fn anchors(&self) -> Vec<V3> {
+        let mut root: Vec<u32> = (0..self.vertices.len() as u32).collect();
+        fn find(root: &mut [u32], mut at: u32) -> u32 {
+            while let Some(&up) = root.get(at as usize)
+                && up != at
+            {
+                let above = root.get(up as usize).copied().unwrap_or(up);
+                if let Some(slot) = root.get_mut(at as usize) {
+                    *slot = above;
+                }
+                at = above;
+            }
+            at
+        }
+        for &[a, b, c] in &self.triangles {
+            for (p, q) in [(a, b), (b, c)] {
+                let (p, q) = (find(&mut root, p), find(&mut root, q));
+                if let Some(slot) = root.get_mut(p.max(q) as usize) {
+                    *slot = p.min(q);
+                }
+            }
+        }
+        let mut seen = vec![false; self.vertices.len()];
+        let mut anchors = Vec::new();
+        for &[a, ..] in &self.triangles {
+            let piece = find(&mut root, a) as usize;
+            if let (Some(known), Some(p)) = (seen.get_mut(piece), self.vertices.get(a as usize))
+                && !*known
+            {
+                *known = true;
+                anchors.push(*p);
+            }
+        }
+        anchors
+    }
+
     /// Smallest and largest coordinates.
     #[must_use]
     pub fn bounds(&self) -> (V3, V3) {

@@ -1,6 +1,6 @@
 //! A room: named parts on frames, which pairs of them are measured, and the distance of each pair for one set of poses.
 
-use super::body::{Body, Pieces};
+use super::body::Body;
 use super::depth::deepest;
 use super::error::ClearanceError;
 use super::lanes::Backend;
@@ -8,6 +8,7 @@ use super::mesh::Mesh;
 use super::rigid::{Rigid, V3};
 use super::search::{Convex, Found, Options, Scratch, search};
 use super::solid::Solid;
+use super::surfaces::{nearest_between, one_inside_other, penetration};
 
 /// The shape of a part.
 #[derive(Clone, Debug)]
@@ -17,6 +18,9 @@ pub enum Geometry {
     /// The surface of a solid of any shape.
     Surface(Mesh),
 }
+
+/// The depth of two surfaces in contact is searched to this, as far as effort allows, mm.
+const DEPTH_TOLERANCE_MM: f64 = 0.1;
 
 /// A part as it is given to a room.
 #[derive(Clone, Debug)]
@@ -38,7 +42,6 @@ pub(crate) struct Part {
     pub placement: Rigid,
     pub shape: Shape,
     pub body: Option<Body>,
-    pieces: Option<Pieces>,
 }
 
 #[derive(Clone, Debug)]
@@ -121,7 +124,6 @@ pub struct Room {
 pub(crate) struct Measured {
     pub lower: f64,
     pub upper: f64,
-    pub hint: Option<u32>,
     found: Found,
     solid_pose: Rigid,
 }
@@ -173,10 +175,6 @@ impl Room {
                 && matches!(part.shape, Shape::Surface)
             {
                 part.need_body();
-                part.pieces = part
-                    .pieces
-                    .take()
-                    .or_else(|| part.body.as_ref().map(|body| Pieces::of(&body.tree)));
             }
         }
     }
@@ -290,7 +288,7 @@ impl Room {
         let surface_pose = poses.get(surface.frame)?.then(&surface.placement);
         let solid_pose = poses.get(solid.frame)?.then(&solid.placement);
         let tree_pose = surface_pose.then(&Rigid::slide(body.tree.origin));
-        let mut options = Options {
+        let options = Options {
             below: below + body.rounding,
             exact: precision.exact,
             hint,
@@ -307,12 +305,11 @@ impl Room {
                 scratch,
             )),
             Shape::Surface => {
-                options.hint = None;
                 let other = solid.body.as_ref()?;
-                let pieces = solid.pieces.as_ref()?;
+                let other_pose = solid_pose.then(&Rigid::slide(other.tree.origin));
                 Some(measure_surfaces(
                     (body, &tree_pose),
-                    (other, pieces, &solid_pose),
+                    (other, &other_pose),
                     &options,
                     depth,
                     scratch,
@@ -347,20 +344,10 @@ impl Room {
             on_b: on_b.into(),
         }
     }
-
-    /// A box that holds a part, in its frame: pose of its middle and half lengths.
-    pub(crate) fn part_box(&self, part: usize) -> Option<(usize, Rigid, V3)> {
-        let part = self.parts.get(part)?;
-        let (middle, half) = match (&part.shape, &part.body) {
-            (Shape::Convex(convex), _) => solid_box(&convex.solid),
-            (Shape::Surface, Some(body)) => (body.tree.origin, body.tree.half),
-            (Shape::Surface, None) => return None,
-        };
-        Some((part.frame, part.placement.then(&Rigid::slide(middle)), half))
-    }
 }
 
-fn solid_box(solid: &Solid) -> (V3, V3) {
+/// A box that holds a solid, in its frame: its middle and half lengths.
+pub(crate) fn solid_box(solid: &Solid) -> (V3, V3) {
     match solid {
         Solid::Cuboid { half } => (V3::zeros(), *half),
         Solid::Cylinder {
@@ -397,7 +384,6 @@ impl Part {
             placement: spec.placement,
             shape,
             body,
-            pieces: None,
         })
     }
 
@@ -449,126 +435,34 @@ fn measure_convex(
     Measured {
         lower: bounds.0 - body.rounding,
         upper: bounds.1 - body.rounding + body.looseness,
-        hint: found.leaf,
         found,
         solid_pose: *solid_pose,
     }
 }
 
-/// Two surfaces: one is searched against the boxes of the other's leaves, and against the triangles of those that matter.
 fn measure_surfaces(
     (body, tree_pose): (&Body, &Rigid),
-    (other, pieces, other_pose): (&Body, &Pieces, &Rigid),
+    (other, other_pose): (&Body, &Rigid),
     options: &Options,
     depth: bool,
     scratch: &mut Scratch,
 ) -> Measured {
-    let slack = Options::slack(options.exact);
-    let relative = other_pose.inverse().then(tree_pose);
-    let mut order: Vec<(f64, usize)> = pieces
-        .groups
-        .iter()
-        .enumerate()
-        .map(|(at, group)| {
-            let to_tree = relative.inverse().then(&group.place);
-            let apart = (to_tree.translation.abs() - body.tree.half)
-                .map(|x| x.max(0.0))
-                .norm();
-            (apart - group.boxed.radius, at)
-        })
-        .collect();
-    order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    let nothing = Found {
-        lower: options.below - slack,
-        distance: options.below,
-        point: V3::zeros(),
-        gradient: V3::zeros(),
-        leaf: None,
-    };
-    let mut best = nothing;
-    for (apart, at) in order {
-        if best.distance <= 0.0 || apart - 1e-6 >= best.distance {
-            break;
-        }
-        let Some(group) = pieces.groups.get(at) else {
-            continue;
-        };
-        let mut ask = Options {
-            below: best.distance,
-            hint: best.leaf,
-            ..*options
-        };
-        let boxed = search(
-            &body.tree,
-            &group.boxed,
-            &group.place.inverse().then(&relative),
-            &ask,
-            scratch,
-        );
-        if boxed.leaf.is_none() {
-            continue;
-        }
-        for triangle in &group.triangles {
-            ask.below = best.distance;
-            ask.hint = boxed.leaf;
-            let found = search(&body.tree, triangle, &relative, &ask, scratch);
-            if found.leaf.is_some() && found.distance < best.distance {
-                best = found;
-            }
+    let pose = other_pose.inverse().then(tree_pose);
+    let mut found = nearest_between(&body.tree, &other.tree, &pose, options, scratch);
+    let mut bounds = (found.lower, found.distance);
+    if found.distance <= 0.0 || one_inside_other(body, other, &pose) {
+        bounds = (0.0, 0.0);
+        if depth {
+            let deep = penetration(body, other, &pose, DEPTH_TOLERANCE_MM, scratch);
+            bounds = (-deep.bound, -deep.found);
+            found.point = deep.point;
+            (found.distance, found.gradient) = (0.0, V3::zeros());
         }
     }
-    let surfaces = SurfacePair {
-        body,
-        tree_pose,
-        other,
-        other_pose,
-        relative,
-    };
-    let bounds = surfaces.bounds(best.distance, slack, depth);
     Measured {
         lower: bounds.0,
         upper: bounds.1,
-        hint: None,
-        found: best,
+        found,
         solid_pose: *other_pose,
-    }
-}
-
-struct SurfacePair<'a> {
-    body: &'a Body,
-    tree_pose: &'a Rigid,
-    other: &'a Body,
-    other_pose: &'a Rigid,
-    relative: Rigid,
-}
-
-impl SurfacePair<'_> {
-    /// Apart: the distance. In contact or one inside the other: a bound on the depth only, the smaller diameter.
-    fn bounds(&self, distance: f64, slack: f64, depth: bool) -> (f64, f64) {
-        if distance > 0.0 && !self.one_inside_other() {
-            return (distance - slack, distance);
-        }
-        let most = 2.0 * self.body.tree.radius.min(self.other.tree.radius);
-        (if depth { -most } else { 0.0 }, 0.0)
-    }
-
-    fn one_inside_other(&self) -> bool {
-        let first = |body: &Body| body.tree.triangles.first().map(|t| t[0]);
-        let (Some(p), Some(q)) = (first(self.body), first(self.other)) else {
-            return false;
-        };
-        let in_other = self.relative.point(&p);
-        let in_body = self
-            .tree_pose
-            .inverse()
-            .then(self.other_pose)
-            .point(&(q + self.other.tree.origin));
-        let inside = |body: &Body, local: &V3| {
-            (local.abs() - body.tree.half).max() <= 0.0
-                && body
-                    .mesh()
-                    .is_some_and(|mesh| mesh.encloses(&(local + body.tree.origin)))
-        };
-        inside(self.other, &(in_other - self.other.tree.origin)) || inside(self.body, &in_body)
     }
 }

@@ -7,12 +7,15 @@
 //! - of the witness plane: the same from the nearest point known. It holds for every p, costs no square root, and leaves
 //!   little of a body that is locally convex.
 
+use super::certify::Line;
 use super::kernel::{AnyKernel, Field, Kernel, TOO_CLOSE};
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
-use super::lanes::{Backend, Lanes, Portable};
+use super::lanes::{Backend, Lanes, Portable, dot, height, load3, minus};
+use super::linkage::Mover;
 use super::rigid::{Rigid, V3};
 use super::solid::Solid;
+use super::surfaces::BoxPair;
 use super::tree::{Child, Leaf, Node, Tree};
 use super::triangle::{Nearest, improve};
 
@@ -21,14 +24,17 @@ pub const FAST_SLACK_MM: f64 = 0.018;
 /// An exact answer is at most this far below the truth (rounding in double precision), mm.
 pub const EXACT_SLACK_MM: f64 = 2e-7;
 
-const FAST_TOLERANCE_MM: f64 = 1e-4;
+pub(crate) const FAST_TOLERANCE_MM: f64 = 1e-4;
 const EXACT_TOLERANCE_MM: f64 = 1e-8;
 
 /// Half the distance from 1 to the next single-precision number.
-const UNIT_ROUNDOFF: f64 = 1.0 / 16_777_216.0;
+pub(crate) const UNIT_ROUNDOFF: f64 = 1.0 / 16_777_216.0;
 
 /// No bound at all.
 pub(crate) const NOTHING_KNOWN: f32 = -1e30;
+
+/// Added to the depth of a box or corner inside the solid: no bound, but the deepest come first.
+pub(crate) const INSIDE: f32 = -1e6;
 
 /// A convex solid with its single-precision kernel.
 #[derive(Clone, Debug)]
@@ -87,10 +93,32 @@ pub(crate) struct Found {
     pub leaf: Option<u32>,
 }
 
+/// A box that is still to be looked at.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    bound: f32,
+    child: Child,
+    /// Sixteen times the number of its node, plus its lane; `NO_BOX` for what has none.
+    place: u32,
+}
+
+const NO_BOX: u32 = u32::MAX;
+
+/// Boxes that a search seldom has open at once.
+const OPEN_USUAL: usize = 192;
+
 /// Working memory of a search, kept from one to the next.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
     pub stack: Vec<(f32, Child)>,
+    open: Vec<Entry>,
+    /// Where a block's certification starts, and what it leaves to its parts.
+    pub frontier: Vec<Child>,
+    /// The joints that move within a block.
+    pub lines: Vec<Line>,
+    pub movers: Vec<Mover>,
+    /// Boxes of two surfaces that are still to be looked at.
+    pub box_pairs: Vec<BoxPair>,
 }
 
 /// Least distance from the surface of `tree` to `convex`, where `pose` is `solid <- tree origin`.
@@ -111,10 +139,10 @@ pub(crate) fn search(
     let reached = query.nearest.distance - Options::slack(options.exact);
     Found {
         distance: query.nearest.distance,
-        lower: if query.leaf.is_some() {
+        lower: if query.leaf.is_some() || query.solved {
             reached
         } else {
-            reached.max(query.far)
+            reached.max(f64::from(query.passed) - query.allowance)
         },
         point: query.nearest.point,
         gradient: query.nearest.gradient,
@@ -143,45 +171,48 @@ impl Motion {
         }
     }
 
+    /// The same motion, seen from a place `centre` in the frame it leads to.
+    #[inline(always)]
+    pub(crate) fn less(&self, [x, y, z]: [f32; 3]) -> Self {
+        let [a, b, c] = self.translation;
+        Self {
+            rotation: self.rotation,
+            translation: [a - x, b - y, c - z],
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn move_points<L: Lanes>(&self, [x, y, z]: [L; 3]) -> [L; 3] {
         let [tx, ty, tz] = self.translation;
-        let row = |[a, b, c]: [f32; 3], t: f32| {
-            L::splat(a).mul_add(
-                x,
-                L::splat(b).mul_add(y, L::splat(c).mul_add(z, L::splat(t))),
-            )
-        };
-        let [r0, r1, r2] = self.rotation;
-        [row(r0, tx), row(r1, ty), row(r2, tz)]
+        let [[a, b, c], [d, e, f], [g, h, i]] = self.rotation;
+        [
+            height([a, b, c, tx], [x, y, z]),
+            height([d, e, f, ty], [x, y, z]),
+            height([g, h, i, tz], [x, y, z]),
+        ]
     }
 
     /// The sizes of the components of slopes, turned back into the tree's frame.
     #[inline(always)]
-    pub(crate) fn turned_back_sizes<L: Lanes>(&self, [x, y, z]: [L; 3]) -> [L; 3] {
+    pub(crate) fn turned_back_sizes<L: Lanes>(&self, slope: [L; 3]) -> [L; 3] {
         let [[a, b, c], [d, e, f], [g, h, i]] = self.rotation;
-        let column = |p: f32, q: f32, r: f32| {
-            L::splat(p)
-                .mul_add(x, L::splat(q).mul_add(y, L::splat(r).mul(z)))
-                .abs()
-        };
-        [column(a, d, g), column(b, e, h), column(c, f, i)]
+        [
+            dot([L::splat(a), L::splat(d), L::splat(g)], slope).abs(),
+            dot([L::splat(b), L::splat(e), L::splat(h)], slope).abs(),
+            dot([L::splat(c), L::splat(f), L::splat(i)], slope).abs(),
+        ]
     }
 }
 
 /// A bound on the error of every single-precision bound computed for this surface, solid and pose, mm.
 ///
 /// With u the unit roundoff, S the radius of the surface plus the translation (no moved point lies further from the
-/// solid's origin), A the solid's radius, and E the half diagonal of the largest box:
-/// - stored corners: 2u S; moved points: 4u S a coordinate, 7u S in all;
-/// - stored dimensions: 2u A. A dimension beyond S counts as S: only where a point lies beyond it does its rounding show,
-///   and no point does (faces of a hull may lie anywhere, there A counts in full);
-/// - the distance at a moved point: its differences are within 3u S, the root and sum within 2u S (5u S);
-/// - the slope: it is, within 8u, the exact slope at a point at most 4u S away (backward error), which costs 4u S + 16u E
-///   over a box; turning it back and summing: 12u E;
-/// - over a leaf the corner differences enter twice: 2 x 9u S; the comparison value itself: u S.
-///
-/// The sum is below 37u S + 4u A + 28u E. The tests below hold the bounds against double precision.
+/// solid's origin), A the solid's radius, and E the half diagonal of the largest box: a moved point is within 8u S, the
+/// distance at it within 7u S + 4u A, the slope is within 9u the exact slope at a point as near, which costs 27u E over a
+/// box or a triangle, the witness plane 21u S + 4u A + 5u E, comparing 2u S. No bound uses more than 23u S + 4u A + 28u E;
+/// `docs/adr/0007-how-clearance-is-bounded.md` has the table. A dimension beyond S counts as S: only where a point lies
+/// beyond it does its rounding show, and no point does (faces of a hull may lie anywhere, there A counts in full). The tests
+/// below hold the bounds against double precision.
 pub(crate) fn rounding_allowance(tree: &Tree, solid: &Convex, translation: &V3) -> f64 {
     let reach = tree.radius + translation.norm();
     let size = match solid.solid {
@@ -202,8 +233,10 @@ struct Query<'a> {
     tolerance: f64,
     nearest: Nearest,
     leaf: Option<u32>,
-    /// A bound on the whole surface, if its first node already settles the question.
-    far: f64,
+    /// The least bound of what was passed over while nothing was found.
+    passed: f32,
+    /// A triangle was solved: it is bounded by the question's own limit only.
+    solved: bool,
     /// The witness plane n, k in the tree's frame: f(p) >= n . p + k.
     plane: [f32; 4],
     scratch: &'a mut Scratch,
@@ -238,7 +271,8 @@ impl<'a> Query<'a> {
             tolerance,
             nearest: Nearest::none(options.below),
             leaf: None,
-            far: f64::NEG_INFINITY,
+            passed: f32::MAX,
+            solved: false,
             plane: [0.0, 0.0, 0.0, NOTHING_KNOWN],
             scratch,
         }
@@ -279,20 +313,25 @@ impl<'a> Query<'a> {
         if let Some(leaf) = hint.and_then(|at| tree.leaves.get(at as usize)) {
             self.search_leaf::<L, K>(kernel, leaf, hint);
         }
-        let mut stack = std::mem::take(&mut self.scratch.stack);
+        let mut stack = std::mem::take(&mut self.scratch.open);
         stack.clear();
-        stack.push((NOTHING_KNOWN, Child::Node(0)));
-        while let Some((bound, child)) = stack.pop() {
+        stack.reserve(OPEN_USUAL);
+        stack.push(Entry {
+            bound: NOTHING_KNOWN,
+            child: Child::Node(0),
+            place: NO_BOX,
+        });
+        while let Some(entry) = stack.pop() {
             if self.nearest.distance <= 0.0 {
                 break;
             }
-            if bound >= self.cut() {
+            if entry.bound >= self.cut() || self.behind_plane(entry.place) {
                 continue;
             }
-            match child {
+            match entry.child {
                 Child::Node(at) => {
                     if let Some(node) = tree.nodes.get(at as usize) {
-                        self.open_node::<L, K>(kernel, node, &mut stack);
+                        self.open_node::<L, K>(kernel, node, at, &mut stack);
                     }
                 }
                 Child::Leaf(at) => {
@@ -305,7 +344,38 @@ impl<'a> Query<'a> {
                 Child::None => {}
             }
         }
-        self.scratch.stack = stack;
+        self.scratch.open = stack;
+    }
+
+    /// Whether the witness plane, which may have moved since the box was put aside, leaves nothing of it: cheaper than
+    /// fetching what it holds.
+    #[inline(always)]
+    fn behind_plane(&self, place: u32) -> bool {
+        if self.leaf.is_none() {
+            return false;
+        }
+        let Some(node) = self.tree.nodes.get((place >> 4) as usize) else {
+            return false;
+        };
+        let lane = (place & 15) as usize;
+        let [a, b, c, k] = self.plane;
+        let [x, y, z] = &node.centre;
+        let [ex, ey, ez] = &node.half;
+        let at = |block: &super::lanes::Block| block.0.get(lane).copied().unwrap_or(0.0);
+        let height = a.mul_add(at(x), b.mul_add(at(y), c.mul_add(at(z), k)));
+        let drop = a
+            .abs()
+            .mul_add(at(ex), b.abs().mul_add(at(ey), c.abs() * at(ez)));
+        height - drop >= self.cut()
+    }
+
+    /// Remembers the least bound of what is passed over while nothing is found: then it bounds the whole surface.
+    #[inline(always)]
+    fn pass_over<L: Lanes>(&mut self, bound: L) {
+        if self.leaf.is_none() {
+            let beyond = bound.if_lt(L::splat(self.cut()), L::splat(f32::MAX), bound);
+            self.passed = self.passed.min(beyond.least());
+        }
     }
 
     /// Pushes the children that may hold a better answer, the nearest on top.
@@ -318,18 +388,10 @@ impl<'a> Query<'a> {
         &mut self,
         kernel: &K,
         node: &Node,
-        stack: &mut Vec<(f32, Child)>,
+        number: u32,
+        stack: &mut Vec<Entry>,
     ) {
-        let centre = [
-            L::load(&node.centre[0]),
-            L::load(&node.centre[1]),
-            L::load(&node.centre[2]),
-        ];
-        let half = [
-            L::load(&node.half[0]),
-            L::load(&node.half[1]),
-            L::load(&node.half[2]),
-        ];
+        let (centre, half) = (load3::<L>(&node.centre), load3::<L>(&node.half));
         let cut = L::splat(self.cut());
         let by_plane = self.plane_over_boxes(centre, half);
         let mut open = by_plane.lt(cut) & node.used;
@@ -338,22 +400,21 @@ impl<'a> Query<'a> {
         }
         let by_slope = bound_over_boxes(kernel, &self.motion, centre, half);
         let bound = by_plane.max(by_slope);
+        self.pass_over(bound);
         open &= bound.lt(cut);
-        if open == 0 {
-            if std::ptr::eq(node, self.tree.nodes.as_ptr()) && self.leaf.is_none() {
-                self.far = f64::from(bound.least()) - self.allowance;
-            }
-            return;
-        }
         let bounds = bound.store().0;
         let base = stack.len();
         while open != 0 {
             let lane = open.trailing_zeros() as usize & 15;
             open &= open - 1;
-            let entry = (bounds[lane], node.child[lane]);
+            let entry = Entry {
+                bound: bounds[lane],
+                child: node.child[lane],
+                place: number << 4 | lane as u32,
+            };
             let mut at = stack.len();
             stack.push(entry);
-            while at > base && stack[at - 1].0 < entry.0 {
+            while at > base && stack[at - 1].bound < entry.bound {
                 stack[at] = stack[at - 1];
                 at -= 1;
             }
@@ -362,39 +423,27 @@ impl<'a> Query<'a> {
     }
 
     #[inline(always)]
-    fn plane_over_boxes<L: Lanes>(&self, [x, y, z]: [L; 3], [ex, ey, ez]: [L; 3]) -> L {
-        let [a, b, c, k] = self.plane;
-        let at_centre = L::splat(a).mul_add(
-            x,
-            L::splat(b).mul_add(y, L::splat(c).mul_add(z, L::splat(k))),
-        );
-        let drop =
-            L::splat(a.abs()).mul_add(ex, L::splat(b.abs()).mul_add(ey, L::splat(c.abs()).mul(ez)));
-        at_centre.sub(drop)
+    fn plane_over_boxes<L: Lanes>(&self, centre: [L; 3], half: [L; 3]) -> L {
+        let [a, b, c, _] = self.plane;
+        let sizes = [L::splat(a.abs()), L::splat(b.abs()), L::splat(c.abs())];
+        height(self.plane, centre).sub(dot(sizes, half))
     }
 
     /// Lanes whose triangle reaches below the cut by the witness plane.
     #[inline(always)]
     fn plane_mask<L: Lanes>(&self, corner: &[[L; 3]; 3]) -> u32 {
-        let [a, b, c, k] = self.plane;
-        let height = |[x, y, z]: [L; 3]| {
-            L::splat(a).mul_add(
-                x,
-                L::splat(b).mul_add(y, L::splat(c).mul_add(z, L::splat(k))),
-            )
-        };
         let [p, q, r] = *corner;
-        height(p)
-            .min(height(q))
-            .min(height(r))
+        let plane = self.plane;
+        height(plane, p)
+            .min(height(plane, q))
+            .min(height(plane, r))
             .lt(L::splat(self.cut()))
     }
 
     #[inline(always)]
     fn search_leaf<L: Lanes, K: Kernel>(&mut self, kernel: &K, leaf: &Leaf, id: Option<u32>) {
-        let load = |[x, y, z]: &[super::lanes::Block; 3]| [L::load(x), L::load(y), L::load(z)];
         let [c0, c1, c2] = &leaf.corner;
-        let corner = [load(c0), load(c1), load(c2)];
+        let corner = [load3::<L>(c0), load3::<L>(c1), load3::<L>(c2)];
         let mut open = self.plane_mask(&corner) & leaf.used;
         if open == 0 {
             return;
@@ -406,7 +455,14 @@ impl<'a> Query<'a> {
             self.motion.move_points(r),
         ];
         let [mp, mq, mr] = moved;
-        let fields = [kernel.field(mp), kernel.field(mq), kernel.field(mr)];
+        // One corner rules most leaves out: nothing of a triangle, its other corners included, is below its bound.
+        let first = kernel.field(mp);
+        let by_first = corner_bound(&moved, &first, 0);
+        if by_first.lt(L::splat(self.cut())) & open == 0 {
+            self.pass_over(by_first);
+            return;
+        }
+        let fields = [first, kernel.field(mq), kernel.field(mr)];
         let [fp, fq, fr] = &fields;
         if K::EXACT {
             let lowest = fp.value.min(fq.value).min(fr.value);
@@ -426,6 +482,7 @@ impl<'a> Query<'a> {
             }
         }
         let bound = bound_over_triangles(&moved, &fields);
+        self.pass_over(bound);
         open &= bound.lt(L::splat(self.cut()));
         if open != 0 {
             self.solve_triangles::<L>(leaf, id, &corner, bound, open);
@@ -489,6 +546,7 @@ impl<'a> Query<'a> {
         let Some(corners) = self.corners(leaf, lane) else {
             return false;
         };
+        self.solved = true;
         let improved = improve(self.solid, &corners, self.tolerance, &mut self.nearest);
         if improved {
             self.leaf = id;
@@ -535,7 +593,7 @@ pub(crate) fn bound_over_boxes<L: Lanes, K: Kernel>(
     let drop = hx.mul_add(ex, hy.mul_add(ey, hz.mul(ez)));
     value.if_lt(
         L::splat(TOO_CLOSE),
-        L::splat(NOTHING_KNOWN),
+        value.add(L::splat(INSIDE)),
         value.sub(drop),
     )
 }
@@ -557,15 +615,12 @@ fn corner_bound<L: Lanes>(moved: &[[L; 3]; 3], field: &Field<L>, at: usize) -> L
         1 => (q, r, p),
         _ => (r, p, q),
     };
-    let [gx, gy, gz] = field.slope;
-    let gain = |[x, y, z]: [L; 3]| {
-        let [hx, hy, hz] = here;
-        gx.mul_add(x.sub(hx), gy.mul_add(y.sub(hy), gz.mul(z.sub(hz))))
-    };
-    let drop = gain(one).min(gain(other)).min(L::splat(0.0));
+    let drop = dot(field.slope, minus(one, here))
+        .min(dot(field.slope, minus(other, here)))
+        .min(L::splat(0.0));
     field.value.if_lt(
         L::splat(TOO_CLOSE),
-        L::splat(NOTHING_KNOWN),
+        field.value.add(L::splat(INSIDE)),
         field.value.add(drop),
     )
 }

@@ -114,7 +114,7 @@ impl Solid {
                 radius,
                 half_length,
             } => {
-                let across = direction.x.hypot(direction.y);
+                let across = (direction.x * direction.x + direction.y * direction.y).sqrt();
                 let k = if across > 0.0 { radius / across } else { 0.0 };
                 V3::new(
                     direction.x * k,
@@ -175,9 +175,10 @@ impl Solid {
     }
 }
 
-fn cuboid_distance(half: &V3, p: &V3) -> Sample {
+#[inline(always)]
+pub(crate) fn cuboid_distance(half: &V3, p: &V3) -> Sample {
     let q = p.abs() - half;
-    let out = q.map(|x| x.max(0.0));
+    let out = q.sup(&V3::zeros());
     let n = out.norm();
     if n > 0.0 {
         return Sample {
@@ -196,31 +197,32 @@ fn cuboid_distance(half: &V3, p: &V3) -> Sample {
     }
 }
 
-fn cylinder_distance(radius: f64, half_length: f64, p: &V3) -> Sample {
-    let rho = p.x.hypot(p.y);
-    let radial = if rho > 0.0 {
-        V3::new(p.x / rho, p.y / rho, 0.0)
-    } else {
-        V3::x()
-    };
-    let axial = V3::new(0.0, 0.0, 1f64.copysign(p.z));
+#[inline(always)]
+pub(crate) fn cylinder_distance(radius: f64, half_length: f64, p: &V3) -> Sample {
+    let rho = (p.x * p.x + p.y * p.y).sqrt();
     let (across, along) = (rho - radius, p.z.abs() - half_length);
-    let (a, b) = (across.max(0.0), along.max(0.0));
-    let n = a.hypot(b);
-    if n > 0.0 {
-        Sample {
-            value: n,
-            gradient: radial * (a / n) + axial * (b / n),
-        }
-    } else if across > along {
-        Sample {
-            value: across,
-            gradient: radial,
-        }
-    } else {
-        Sample {
+    let axial = 1f64.copysign(p.z);
+    if across <= 0.0 && (along > 0.0 || along >= across) {
+        return Sample {
             value: along,
-            gradient: axial,
-        }
+            gradient: V3::new(0.0, 0.0, axial),
+        };
+    }
+    let (x, y) = if rho > 0.0 {
+        (p.x / rho, p.y / rho)
+    } else {
+        (1.0, 0.0)
+    };
+    if along <= 0.0 {
+        return Sample {
+            value: across,
+            gradient: V3::new(x, y, 0.0),
+        };
+    }
+    let n = (across * across + along * along).sqrt();
+    let (a, b) = (across / n, along / n);
+    Sample {
+        value: n,
+        gradient: V3::new(x * a, y * a, axial * b),
     }
 }

@@ -1,20 +1,27 @@
 //! The clearance of a whole continuous motion.
 //!
-//! Between two measured places the distance of a pair cannot change faster than `chain::closing_speed`, so two measured
-//! values bound everything between them. Intervals are halved until the bound is within the tolerance asked for, or certainly
-//! above what another pair or place already has.
+//! An interval of the path is certified by what its joints can take from the distance at its middle (`certify.rs`); where
+//! that does not settle it, by the distance measured there less the most that can be lost to either end. What is open is
+//! halved, until the bound is within the tolerance of a clearance that is attained.
 
-use super::chain::{Chain, Swept, closing_speed};
+use super::certify::Verdict;
+use super::chain::{Chain, Joint};
+use super::couple::Couple;
 use super::error::ClearanceError;
+use super::linkage::{Linkage, MapAxis};
 use super::rigid::Rigid;
-use super::room::{Measured, Pair, Precision, Room, Separation};
+use super::room::{Measured, Precision, Room, Separation};
 use super::search::Scratch;
+use super::tree::Child;
 
 /// Clearance at or below this is contact: nothing nearer can be told from touching by the fast search, mm.
 pub const CONTACT_MM: f64 = 0.02;
 
 /// Intervals in which nothing moves further than this are not halved again, mm.
 const FINEST_MM: f64 = 0.002;
+
+/// In search of the first contact, distances are measured only where nothing moves further than this from the middle, mm.
+const MEASURED_TRAVEL_MM: f64 = 0.5;
 
 /// A station of the path and what was found over its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,6 +103,14 @@ impl Room {
     }
 }
 
+/// A pair with everything that a sweep asks of it again and again.
+struct Track<'a> {
+    couple: Couple<'a>,
+    linkage: Linkage,
+    hint: Option<u32>,
+    known: Option<Known>,
+}
+
 /// A pair measured at one place.
 #[derive(Clone, Copy)]
 struct Known {
@@ -104,26 +119,61 @@ struct Known {
     upper: f64,
 }
 
+/// An interval of the path and where its certification goes on: a range of `Sweeper::frontiers`.
+#[derive(Clone, Copy)]
+struct Interval {
+    start: f64,
+    end: f64,
+    from: usize,
+    to: usize,
+}
+
+/// What is known of an interval once it was looked at.
+enum Found {
+    /// The clearance is at least this all over it, mm.
+    Clear(f64),
+    Contact,
+    /// It must be halved, or nothing in it moves enough to be halved.
+    Open {
+        fine: bool,
+    },
+}
+
 struct Sweeper<'a> {
     room: &'a Room,
     chains: &'a [Chain],
     options: &'a SweepOptions,
+    tracks: Vec<Track<'a>>,
     scratch: Scratch,
-    hints: Vec<Option<u32>>,
-    known: Vec<Option<Known>>,
+    /// A stack: what an interval leaves to its halves is dropped when they are done.
+    frontiers: Vec<Child>,
     measured: u64,
 }
 
 impl<'a> Sweeper<'a> {
     fn new(room: &'a Room, chains: &'a [Chain], options: &'a SweepOptions) -> Self {
-        let count = room.pairs().len();
+        let joints: Vec<Vec<(MapAxis, Joint)>> = chains
+            .iter()
+            .map(|chain| chain.joints.iter().map(|j| (MapAxis::Row, *j)).collect())
+            .collect();
+        let tracks = (0..room.pairs().len())
+            .filter_map(|number| {
+                let (couple, linkage) = Couple::of(room, &joints, number)?;
+                Some(Track {
+                    couple,
+                    linkage,
+                    hint: None,
+                    known: None,
+                })
+            })
+            .collect();
         Self {
             room,
             chains,
             options,
+            tracks,
             scratch: Scratch::default(),
-            hints: vec![None; count],
-            known: vec![None; count],
+            frontiers: Vec::new(),
             measured: 0,
         }
     }
@@ -145,16 +195,21 @@ impl<'a> Sweeper<'a> {
         let nearest = stations
             .iter()
             .min_by(|a, b| a.upper_mm.total_cmp(&b.upper_mm))
-            .filter(|_| !self.room.pairs().is_empty())
+            .filter(|_| !self.tracks.is_empty())
             .copied();
         let contact = if lower_mm <= 0.0 {
             self.first_contact(&stations)?
         } else {
             None
         };
+        // Nothing is nearer than contact, and its depth further on is not asked for.
+        let nearest = match &contact {
+            Some(place) => Some(*place),
+            None => nearest.and_then(|station| self.explain(station.s, station.pair)),
+        };
         Ok(Sweep {
             lower_mm,
-            nearest: nearest.and_then(|station| self.explain(station.s, station.pair)),
+            nearest,
             contact,
             stations,
             measured: self.measured,
@@ -169,13 +224,13 @@ impl<'a> Sweeper<'a> {
             s: start,
             pair: first,
         };
-        let others = (0..self.room.pairs().len()).filter(|&pair| pair != first);
+        let others = (0..self.tracks.len()).filter(|&pair| pair != first);
         let order: Vec<usize> = std::iter::once(first).chain(others).collect();
         for pair in order {
-            if pair >= self.room.pairs().len() || station.upper_mm <= 0.0 {
+            if pair >= self.tracks.len() || station.upper_mm <= 0.0 {
                 break;
             }
-            self.bound_pair(pair, start, end, &mut station)?;
+            self.bound_pair(pair, (start, end), &mut station)?;
         }
         Ok(station)
     }
@@ -184,82 +239,129 @@ impl<'a> Sweeper<'a> {
     fn bound_pair(
         &mut self,
         pair: usize,
-        start: f64,
-        end: f64,
+        (start, end): (f64, f64),
         station: &mut Station,
     ) -> Result<(), ClearanceError> {
-        let speed = self.speed(pair, start, end);
-        if let Some(known) = self.known.get(pair).copied().flatten() {
-            // Still far from what is nearest, whatever it did since it was last measured. The speed must hold from there on.
-            let (since, until) = (known.s.min(start), known.s.max(end));
-            let fastest = self.speed(pair, since, until);
-            let least = known.lower - fastest * (until - since);
-            if least >= station.upper_mm {
-                station.lower_mm = station.lower_mm.min(least);
-                return Ok(());
-            }
+        if station.upper_mm == f64::INFINITY {
+            self.measure(pair, start, station)?;
         }
-        let a = self.measure(pair, start, station)?;
-        let b = self.measure(pair, end, station)?;
-        let mut open = vec![(a, b)];
-        while let Some((a, b)) = open.pop() {
-            let length = b.s - a.s;
-            let least = 0.5 * (a.lower + b.lower - speed * length);
-            let fine = speed * length <= FINEST_MM;
-            if least >= station.upper_mm - self.options.tolerance_mm && least > CONTACT_MM {
-                station.lower_mm = station.lower_mm.min(least);
-            } else if station.upper_mm <= CONTACT_MM || fine {
-                station.lower_mm = station.lower_mm.min(least.max(0.0));
-                if least <= CONTACT_MM {
-                    station.lower_mm = 0.0;
-                    return Ok(());
+        let bottom = self.frontiers.len();
+        self.frontiers.push(Child::Node(0));
+        let mut open = vec![Interval {
+            start,
+            end,
+            from: bottom,
+            to: bottom + 1,
+        }];
+        while let Some(interval) = open.pop() {
+            self.frontiers.truncate(interval.to);
+            if station.upper_mm <= CONTACT_MM {
+                station.lower_mm = 0.0;
+                break;
+            }
+            let margin = (station.upper_mm - self.options.tolerance_mm).max(CONTACT_MM);
+            match self.look(pair, &interval, margin, f64::INFINITY, station)? {
+                Found::Clear(least) => station.lower_mm = station.lower_mm.min(least),
+                Found::Contact => {
+                    (station.lower_mm, station.upper_mm) = (0.0, 0.0);
+                    (station.s, station.pair) = (0.5 * (interval.start + interval.end), pair);
                 }
-            } else {
-                let middle = self.measure(pair, a.s + 0.5 * length, station)?;
-                open.push((middle, b));
-                open.push((a, middle));
+                Found::Open { fine: true } => station.lower_mm = 0.0,
+                Found::Open { fine: false } => self.halve(&interval, &mut open),
             }
         }
+        self.frontiers.truncate(bottom);
         Ok(())
     }
 
-    fn speed(&self, pair: usize, start: f64, end: f64) -> f64 {
-        let Some(&Pair { a, b }) = self.room.pairs().get(pair) else {
-            return f64::INFINITY;
-        };
-        let side = |part| {
-            let (frame, pose, half) = self.room.part_box(part)?;
-            Some((self.chains.get(frame)?, Swept::of_box(pose, half)))
-        };
-        match (side(a), side(b)) {
-            (Some((ca, pa)), Some((cb, pb))) => closing_speed((ca, &pa), (cb, &pb), start, end),
-            _ => f64::INFINITY,
+    /// Puts both halves of an interval on the stack, the first on top; what it left open is on top of `frontiers`.
+    fn halve(&self, interval: &Interval, open: &mut Vec<Interval>) {
+        let middle = 0.5 * (interval.start + interval.end);
+        let (from, to) = (interval.to, self.frontiers.len());
+        for (start, end) in [(middle, interval.end), (interval.start, middle)] {
+            open.push(Interval {
+                start,
+                end,
+                from,
+                to,
+            });
         }
     }
 
-    fn poses(&self, s: f64) -> Vec<Rigid> {
-        self.chains.iter().map(|chain| chain.pose(s)).collect()
+    /// Looks at one pair over one interval: certified by the joints' travel, or by the distance at its middle less what
+    /// that can lose, which is measured once nothing travels further than `measured_below`.
+    fn look(
+        &mut self,
+        pair: usize,
+        interval: &Interval,
+        margin: f64,
+        measured_below: f64,
+        station: &mut Station,
+    ) -> Result<Found, ClearanceError> {
+        let backend = self.options.precision.backend;
+        let (start, end) = (interval.start, interval.end);
+        let Some(track) = self.tracks.get(pair) else {
+            return Ok(Found::Clear(f64::INFINITY));
+        };
+        let half_travel = || {
+            let spans = [(start, end), (0.0, 0.0)];
+            let speed = track.couple.speed(&track.linkage, MapAxis::Row, spans);
+            0.5 * (end - start) * speed
+        };
+        let mut movers = std::mem::take(&mut self.scratch.movers);
+        let pose = track.linkage.block(start, end, &mut movers);
+        if movers.is_empty() {
+            // Nothing moves: one distance is the distance everywhere.
+            self.scratch.movers = movers;
+            let known = self.measure(pair, 0.5 * (start + end), station)?;
+            return Ok(if known.lower > CONTACT_MM {
+                Found::Clear(known.lower)
+            } else {
+                Found::Contact
+            });
+        }
+        self.scratch.frontier.clear();
+        let begin = self.frontiers.get(interval.from..interval.to);
+        self.scratch
+            .frontier
+            .extend_from_slice(begin.unwrap_or(&[Child::Node(0)]));
+        let scratch = &mut self.scratch;
+        let verdict = track
+            .couple
+            .certify((&pose, &movers), half_travel, margin, backend, scratch);
+        self.scratch.movers = movers;
+        match verdict {
+            Verdict::Clear => return Ok(Found::Clear(margin)),
+            Verdict::Contact => return Ok(Found::Contact),
+            Verdict::Open => {}
+        }
+        let travel = half_travel();
+        let fine = 2.0 * travel <= FINEST_MM;
+        if fine || travel <= measured_below {
+            let known = self.measure(pair, 0.5 * (start + end), station)?;
+            let least = known.lower - travel;
+            // Finer than this nothing can be told: further than `CONTACT_MM` is clear, for all of the interval.
+            if least >= margin || fine && known.lower > CONTACT_MM {
+                return Ok(Found::Clear(least));
+            }
+        }
+        let left = self.scratch.frontier.as_slice();
+        if left.is_empty() {
+            self.frontiers.push(Child::Node(0));
+        } else {
+            self.frontiers.extend_from_slice(left);
+        }
+        Ok(Found::Open { fine })
     }
 
-    fn measure_raw(&mut self, pair: usize, s: f64, depth: bool) -> Option<Measured> {
-        let poses = self.poses(s);
+    fn measure_raw(&mut self, pair: usize, s: f64) -> Option<Measured> {
+        let poses: Vec<Rigid> = self.chains.iter().map(|chain| chain.pose(s)).collect();
         let &which = self.room.pairs().get(pair)?;
-        let hint = self.hints.get(pair).copied().flatten();
-        let precision = self.options.precision;
-        let measured = self.room.measure(
-            which,
-            &poses,
-            f64::INFINITY,
-            precision,
-            hint,
-            depth,
-            &mut self.scratch,
-        )?;
-        if let Some(slot) = self.hints.get_mut(pair) {
-            *slot = measured.hint;
-        }
         self.measured += 1;
-        Some(measured)
+        let hint = self.tracks.get(pair)?.hint;
+        let (precision, scratch) = (self.options.precision, &mut self.scratch);
+        self.room
+            .measure(which, &poses, f64::INFINITY, precision, hint, true, scratch)
     }
 
     fn measure(
@@ -268,42 +370,43 @@ impl<'a> Sweeper<'a> {
         s: f64,
         station: &mut Station,
     ) -> Result<Known, ClearanceError> {
-        if let Some(known) = self.known.get(pair).copied().flatten()
-            && known.s == s
-        {
-            Self::note(station, pair, &known);
-            return Ok(known);
-        }
         if self.measured >= MEASURED_MAX {
             return Err(ClearanceError::Question(format!(
                 "the motion needs more than {MEASURED_MAX} measurements; cut it into shorter ones or raise the tolerance"
             )));
         }
-        let measured = self
-            .measure_raw(pair, s, false)
-            .ok_or_else(|| ClearanceError::Unknown(format!("pair {pair} is not in the room")))?;
-        let known = Known {
-            s,
-            lower: measured.lower,
-            upper: measured.upper,
+        let Some(track) = self.tracks.get_mut(pair) else {
+            return Err(ClearanceError::Unknown(format!(
+                "pair {pair} is not in the room"
+            )));
         };
-        if let Some(slot) = self.known.get_mut(pair) {
-            *slot = Some(known);
+        let known = match track.known {
+            Some(known) if known.s == s => known,
+            _ => {
+                self.measured += 1;
+                let pose = track.linkage.pose(s);
+                let (precision, scratch) = (self.options.precision, &mut self.scratch);
+                let asked = track
+                    .couple
+                    .ask(&pose, f64::INFINITY, track.hint, precision, scratch);
+                track.hint = asked.leaf;
+                Known {
+                    s,
+                    lower: asked.lower,
+                    upper: asked.upper,
+                }
+            }
+        };
+        track.known = Some(known);
+        if known.upper < station.upper_mm {
+            station.upper_mm = known.upper.max(0.0);
+            (station.s, station.pair) = (s, pair);
         }
-        Self::note(station, pair, &known);
         Ok(known)
     }
 
-    fn note(station: &mut Station, pair: usize, known: &Known) {
-        if known.upper < station.upper_mm {
-            station.upper_mm = known.upper.max(0.0);
-            station.s = known.s;
-            station.pair = pair;
-        }
-    }
-
     fn explain(&mut self, s: f64, pair: usize) -> Option<Place> {
-        let measured = self.measure_raw(pair, s, true)?;
+        let measured = self.measure_raw(pair, s)?;
         let &which = self.room.pairs().get(pair)?;
         Some(Place {
             s,
@@ -312,58 +415,65 @@ impl<'a> Sweeper<'a> {
         })
     }
 
-    /// The first place, over all pairs, that cannot be shown to be clear, by conservative advancement.
+    /// The first place, over all pairs, that cannot be shown to be clear.
     fn first_contact(&mut self, stations: &[Station]) -> Result<Option<Place>, ClearanceError> {
         let count = stations.len() as f64;
         let Some(from) = stations.iter().position(|station| station.lower_mm <= 0.0) else {
             return Ok(None);
         };
         let mut first: Option<(f64, usize)> = None;
-        for pair in 0..self.room.pairs().len() {
+        for pair in 0..self.tracks.len() {
             let limit = first.map_or(1.0, |(s, _)| s);
-            if let Some(s) = self.advance(pair, from as f64 / count, limit)?
+            if let Some(s) = self.first_of_pair(pair, from as f64 / count, limit)?
                 && first.is_none_or(|(earliest, _)| s < earliest)
             {
                 first = Some((s, pair));
             }
         }
-        // The profile and the advancement may differ by `FINEST_MM`; then the profile's word stands.
+        // The profile counts `CONTACT_MM` as contact; where no pair comes nearer than that its word stands.
         let suspect = stations.get(from).map(|station| (station.s, station.pair));
         Ok(first
             .or(suspect)
             .and_then(|(s, pair)| self.explain(s, pair)))
     }
 
-    /// Advances a pair from `start` by no more than its clearance allows; returns where the clearance is used up.
-    fn advance(
+    /// The first place of one pair that cannot be shown to be clear: intervals from the start on, halved where they are open.
+    fn first_of_pair(
         &mut self,
         pair: usize,
         start: f64,
         limit: f64,
     ) -> Result<Option<f64>, ClearanceError> {
-        let speed = self.speed(pair, start, limit);
-        let mut s = start;
+        if start >= limit && start > 0.0 {
+            return Ok(None);
+        }
         let mut ignored = Station {
             lower_mm: 0.0,
             upper_mm: 0.0,
-            s,
+            s: start,
             pair,
         };
-        loop {
-            let known = self.measure(pair, s, &mut ignored)?;
-            if known.lower <= CONTACT_MM {
-                return Ok(Some(s));
+        let bottom = self.frontiers.len();
+        self.frontiers.push(Child::Node(0));
+        let mut open = vec![Interval {
+            start,
+            end: limit,
+            from: bottom,
+            to: bottom + 1,
+        }];
+        let mut first = None;
+        while let Some(interval) = open.pop() {
+            self.frontiers.truncate(interval.to);
+            match self.look(pair, &interval, 0.0, MEASURED_TRAVEL_MM, &mut ignored)? {
+                Found::Clear(_) => {}
+                Found::Contact | Found::Open { fine: true } => {
+                    first = Some(interval.start);
+                    break;
+                }
+                Found::Open { fine: false } => self.halve(&interval, &mut open),
             }
-            if s >= limit {
-                return Ok(None);
-            }
-            // What is left at the end of the step is above zero: the parts are apart all the way.
-            let step = known.lower / speed;
-            s = if step.is_finite() {
-                (s + step * (1.0 - 1e-9)).min(limit)
-            } else {
-                limit
-            };
         }
+        self.frontiers.truncate(bottom);
+        Ok(first)
     }
 }

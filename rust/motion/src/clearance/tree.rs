@@ -84,6 +84,40 @@ impl Tree {
         tree
     }
 
+    /// How often a ray from `from` passes through the surface; `None` if it comes so near to an edge that arithmetic cannot
+    /// tell. `direction` has no zero component.
+    pub(crate) fn crossings(&self, from: &V3, direction: &V3) -> Option<u32> {
+        let inverse = direction.map(|x| 1.0 / x);
+        let mut count = 0;
+        let mut open = vec![Child::Node(0)];
+        while let Some(child) = open.pop() {
+            match child {
+                Child::None => {}
+                Child::Node(at) => {
+                    let Some(node) = self.nodes.get(at as usize) else {
+                        continue;
+                    };
+                    for (lane, child) in node.child.iter().enumerate() {
+                        if node.used >> lane & 1 == 1 && meets(node, lane, from, &inverse) {
+                            open.push(*child);
+                        }
+                    }
+                }
+                Child::Leaf(at) => {
+                    let Some(leaf) = self.leaves.get(at as usize) else {
+                        continue;
+                    };
+                    for index in leaf.triangle.iter().take(leaf.used.count_ones() as usize) {
+                        if let Some(triangle) = self.triangles.get(*index as usize) {
+                            count += u32::from(passes(triangle, from, direction)?);
+                        }
+                    }
+                }
+            }
+        }
+        Some(count)
+    }
+
     fn add_node(&mut self, items: &mut [Item]) -> Child {
         let id = self.nodes.len();
         self.nodes.push(Node {
@@ -143,6 +177,46 @@ impl Tree {
         self.leaves.push(leaf);
         Child::Leaf((self.leaves.len() - 1) as u32)
     }
+}
+
+/// Whether a ray meets the box in a lane, grown by a little.
+fn meets(node: &Node, lane: usize, from: &V3, inverse: &V3) -> bool {
+    let (mut enter, mut leave) = (0.0, f64::INFINITY);
+    let blocks = node.centre.iter().zip(&node.half);
+    for ((centre, half), (start, factor)) in blocks.zip(from.iter().zip(inverse.iter())) {
+        let pick = |block: &Block| block.0.get(lane).map_or(0.0, |x| f64::from(*x));
+        let (middle, size) = (pick(centre) - start, pick(half) + 1e-6);
+        let (near, far) = ((middle - size) * factor, (middle + size) * factor);
+        enter = near.min(far).max(enter);
+        leave = near.max(far).min(leave);
+    }
+    enter <= leave
+}
+
+/// Whether a ray passes through a triangle; `None` too near to its edge, its plane or its start to tell.
+fn passes([a, b, c]: &[V3; 3], from: &V3, direction: &V3) -> Option<bool> {
+    const UNSURE: f64 = 1e-9;
+    let (u, v, start) = (b - a, c - a, from - a);
+    let across = direction.cross(&v);
+    let determinant = u.dot(&across);
+    if determinant.abs() <= UNSURE * u.norm() * v.norm() {
+        // Along its plane: unsure only where the ray lies in it.
+        let normal = u.cross(&v);
+        let off = normal.dot(&start).abs() > 1e-6 * normal.norm();
+        return if off { Some(false) } else { None };
+    }
+    let first = start.dot(&across) / determinant;
+    let turned = start.cross(&u);
+    let second = direction.dot(&turned) / determinant;
+    let along = v.dot(&turned) / determinant;
+    let inner = first.min(second).min(1.0 - first - second);
+    if inner < -UNSURE || along < -UNSURE {
+        return Some(false);
+    }
+    if inner > UNSURE && along > UNSURE {
+        return Some(true);
+    }
+    None
 }
 
 struct Item {

@@ -1,7 +1,7 @@
 //! The exact least distance from one triangle to one convex solid, in double precision.
 
 use super::rigid::V3;
-use super::solid::{Sample, Solid};
+use super::solid::{Sample, Solid, cuboid_distance, cylinder_distance};
 
 /// The nearest point found so far, in the solid's frame.
 #[derive(Clone, Copy, Debug)]
@@ -53,15 +53,42 @@ pub(crate) fn improve(
     tolerance: f64,
     nearest: &mut Nearest,
 ) -> bool {
-    let samples = corners.map(|p| solid.signed_distance(&p));
+    // One copy of the loops for each shape, with its distance in line.
+    match solid {
+        Solid::Cuboid { half } => {
+            let distance = |p: &V3| cuboid_distance(half, p);
+            improve_by(solid, distance, corners, tolerance, nearest)
+        }
+        Solid::Cylinder {
+            radius,
+            half_length,
+        } => {
+            let distance = |p: &V3| cylinder_distance(*radius, *half_length, p);
+            improve_by(solid, distance, corners, tolerance, nearest)
+        }
+        Solid::Capsule { .. } | Solid::Hull(_) => {
+            let distance = |p: &V3| solid.signed_distance(p);
+            improve_by(solid, distance, corners, tolerance, nearest)
+        }
+    }
+}
+
+#[inline(always)]
+fn improve_by(
+    solid: &Solid,
+    distance: impl Fn(&V3) -> Sample,
+    corners: &[V3; 3],
+    tolerance: f64,
+    nearest: &mut Nearest,
+) -> bool {
     let [a, b, c] = corners;
-    let [sa, sb, sc] = &samples;
+    let [sa, sb, sc] = &[distance(a), distance(b), distance(c)];
     let mut improved = nearest.offer(a, sa) | nearest.offer(b, sb) | nearest.offer(c, sc);
     for (p, sp, q, sq) in [(a, sa, b, sb), (b, sb, c, sc), (c, sc, a, sa)] {
         if nearest.distance <= 0.0 {
             return improved;
         }
-        improved |= along_edge(solid, (p, sp), (q, sq), tolerance, nearest);
+        improved |= along_edge(&distance, (p, sp), (q, sq), tolerance, nearest);
     }
     if nearest.distance <= 0.0 {
         return improved;
@@ -70,8 +97,9 @@ pub(crate) fn improve(
 }
 
 /// Safeguarded search for the least value on an edge; the crossing of the two end tangents bounds what is left to gain.
+#[inline(always)]
 fn along_edge(
-    solid: &Solid,
+    distance: &impl Fn(&V3) -> Sample,
     from: (&V3, &Sample),
     to: (&V3, &Sample),
     tolerance: f64,
@@ -100,7 +128,7 @@ fn along_edge(
             break;
         }
         let p = from.0 + edge * t;
-        let sample = solid.signed_distance(&p);
+        let sample = distance(&p);
         improved |= nearest.offer(&p, &sample);
         if nearest.distance <= 0.0 {
             return improved;
