@@ -28,7 +28,10 @@ class Check(Frozen):
 
 
 class ClearanceStrip(Frozen):
-    """Clearance along the path: a certified lower bound over the whole motion, and a profile for the eye."""
+    """Clearance along the path: a certified lower bound over the whole motion, and a profile for the eye.
+
+    `remedy`: which parts come too near, where, and what would free them; empty where the whole path keeps `warn_mm`.
+    """
 
     minimum_mm: float
     at_path_fraction: float
@@ -37,6 +40,7 @@ class ClearanceStrip(Frozen):
     warn_mm: float
     stop_mm: float
     model_hash: str
+    remedy: str = ""
 
 
 class ImageStamp(Frozen):

@@ -436,11 +436,12 @@ def clearance(strip: ClearanceStrip, config: SupervisorConfig) -> Check:
         outcome = WARN
     a, b = strip.pair
     way_on = ": move the patient or the machine and image again" if outcome is REFUSE else ""
+    remedy = f". {strip.remedy}" if outcome is not PASS and strip.remedy else ""
     return _answer(
         "clearance",
         f"The whole path keeps {config.clearance_stop_mm:g} mm, and {config.clearance_warn_mm:g} mm without a warning.",
         outcome,
-        f"at least {smallest:.1f} mm between {a} and {b}, at {strip.at_path_fraction:.0%} of the path{way_on}",
+        f"at least {smallest:.1f} mm between {a} and {b}, at {strip.at_path_fraction:.0%} of the path{way_on}{remedy}",
         "models miss 1 in 20 real collisions (clinical facts section 5): one layer, not the last",
         (smallest - config.clearance_stop_mm, "mm"),
     )

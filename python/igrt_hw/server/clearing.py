@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from igrt_hw._core import CoreError
 from igrt_hw.guidance.plan import LoadedPlan
 from igrt_hw.machine import Machine
+from igrt_hw.machine.explain import explain_path
+from igrt_hw.machine.planner import PlannerRule
 from igrt_hw.machine.room import Room, RoomError
 from igrt_hw.machine.surface import PatientSurface, SurfaceError, surface_from_contours
 from igrt_hw.models.proposal import ClearanceStrip
 from igrt_hw.server.errors import JobError
 
 STATIONS = 64
+DETOUR_SWEEPS_MAX = 1500
 
 
 def surface_of_plan(loaded: LoadedPlan) -> PatientSurface:
@@ -55,8 +58,13 @@ class RoomChecker:
         gantry_deg: float,
         warn_mm: float,
         stop_mm: float,
+        explains: bool = True,
     ) -> ClearanceStrip:
-        """The strip of a path; raises `JobError` when it cannot be certified. `lies` None: an empty couch."""
+        """The strip of a path; raises `JobError` when it cannot be certified. `lies` None: an empty couch.
+
+        With `explains`, a path that does not keep `warn_mm` comes with what would free it: at most a second or two.
+        """
+        remedy = ""
         try:
             if lies is None:
                 room = Room(self._machine)
@@ -66,6 +74,18 @@ class RoomChecker:
             swept = room.sweep(
                 start_axes, target_axes, gantry_deg, room.retracted(), stations=STATIONS
             )
+            if explains and swept.min_mm < warn_mm:
+                planner = PlannerRule(keep_mm=warn_mm, sweeps_max=DETOUR_SWEEPS_MAX)
+                panels = room.retracted()
+                remedy = explain_path(
+                    room,
+                    start_axes,
+                    target_axes,
+                    gantry_deg,
+                    panels,
+                    keep_mm=warn_mm,
+                    planner=planner,
+                ).text()
         except (RoomError, CoreError) as error:
             raise JobError(f"the clearance of the path cannot be certified: {error}") from error
         return ClearanceStrip(
@@ -76,4 +96,5 @@ class RoomChecker:
             warn_mm=warn_mm,
             stop_mm=stop_mm,
             model_hash=swept.model_hash,
+            remedy=remedy,
         )

@@ -406,6 +406,7 @@ class Service:
                 gantry_deg=imager.gantry_deg,
                 warn_mm=effect.warn_mm,
                 stop_mm=effect.stop_mm,
+                explains=effect.purpose == "correction",
             )
 
         self._job(
