@@ -206,7 +206,7 @@ def _text(values: Sequence[float] | NDArray[np.float64]) -> str:
 def import_urdf(text: str, *, origin: str = "URDF") -> Couch:
     """A couch from URDF text: the only chain with six moving joints, its root at the isocentre.
 
-    Families by the kinds of their joints from the root (R turns, P slides): RPPPRR pedestal, RRRRRR arm with a spherical
+    Families by the kinds of their joints from the root (R turns, P slides): RPPPRR pedestal, RRRRRR arm, spherical
     wrist, PRRRRR SCARA-like. Frames of the links and fixed joints between are free; dimensions follow from the axes
     (`igrt_hw.machine.urdf_families`). A hexapod is its outward pedestal chain with its legs in an `<igrt_hexapod>`
     element, as `export_urdf` writes it: URDF itself has no closed loops. Joints keep their own names only in the file;
@@ -241,7 +241,7 @@ def _hexapod_of(chain: Couch, element: ElementTree.Element, origin: str) -> Couc
     )
     if placed or max(abs(zero) for zero in chain.axis_map[1]) > 1e-9:
         raise MachineError(
-            f"{origin}: a hexapod's chain is that of IEC 61217 with no fixed transforms between: root at the isocentre, "
+            f"{origin}: a hexapod's chain is that of IEC 61217 without fixed transforms: root at the isocentre, "
             "pitch and roll in the table-top origin; put the offsets into the axis zeros or describe it in TOML"
         )
     legs = element.findall("leg")

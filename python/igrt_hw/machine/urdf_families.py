@@ -1,8 +1,8 @@
 """Which couch family a chain of URDF joints is, and its dimensions: from the axis lines at zero to a `Couch`.
 
 A URDF file says where each joint axis stands when every joint is at zero; a family says how its axes must lie to each
-other. The dimensions follow from the lines alone, whatever frames the file chose for its links. What does not lie as the
-family asks is refused with the joint that is wrong.
+other. The dimensions follow from the lines alone, whatever frames the file chose for its links. What does not lie as
+the family asks is refused with the joint that is wrong.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def _pedestal(
 
 
 def _arm(joints: Sequence[ReadJoint], lines: Sequence[Line], end: Matrix, origin: str) -> Couch:
-    """Ortho-parallel arm with a spherical wrist: 2 and 3 parallel and across 1, 4 across 3, 4 to 6 through one point."""
+    """Ortho-parallel arm, spherical wrist: 2 and 3 parallel and across 1, 4 across 3, 4 to 6 through one point."""
     rules = _Rules(joints, lines, origin)
     rules.perpendicular(1, 0)
     sign3 = rules.parallel(2, 1)
