@@ -177,6 +177,18 @@ fn a_capsule_of_negative_length_is_refused_however_short_and_a_ball_is_not() {
 }
 
 #[test]
+fn one_nan_among_numbers_is_refused() {
+    let half = V3::new(0.0, f64::NAN, 0.0);
+    assert!(Joint::slide(half, V3::zeros()).is_err());
+    assert!(Joint::slide(V3::zeros(), half).is_err());
+    assert!(Joint::turn(half, 0.0, 1.0).is_err());
+    let mut points = [V3::zeros(), V3::x(), V3::y(), V3::z()].map(|p| p * 100.0);
+    assert!(Hull::of_points(&points, "whole").is_ok());
+    points[2] = half;
+    assert!(Hull::of_points(&points, "holed").is_err());
+}
+
+#[test]
 fn poses_that_are_no_motion_are_refused() {
     let good = [1.0, 0.0, 0.0, 5.0, 0.0, 1.0, 0.0, 6.0, 0.0, 0.0, 1.0, 7.0];
     assert!(Rigid::from_rows(&good, "couch").is_ok());
@@ -267,8 +279,7 @@ proptest! {
 }
 
 proptest! {
-    // Motions of kilometres are measured for long; the campaign is `PROPTEST_CASES` of the tests above, which are quick.
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn no_motion_makes_the_core_panic_and_bounds_stay_finite(
@@ -293,7 +304,7 @@ proptest! {
             })
             .collect();
         let chains = [Chain::default(), Chain { joints: joints.clone() }];
-        let options = SweepOptions { stations, tolerance_mm: tolerance_mm.max(5.0), precision: Precision::fast() };
+        let options = SweepOptions { stations, tolerance_mm: tolerance_mm.max(500.0), precision: Precision::fast() };
         if let Ok(sweep) = room.sweep(&chains, &options) {
             prop_assert!(sweep.lower_mm.is_finite() && sweep.lower_mm >= 0.0);
         }

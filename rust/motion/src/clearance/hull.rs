@@ -53,7 +53,7 @@ impl Hull {
                 points.len()
             ));
         }
-        if points.iter().any(|p| !(p.amax() <= 10_000.0)) {
+        if !points.iter().flatten().all(|x| x.abs() <= 10_000.0) {
             return refuse("a hull point is not finite or lies beyond 10000 mm".to_owned());
         }
         let planes = face_planes(points);
