@@ -347,6 +347,54 @@ class Couch:
         Raises:
             GeometryError: a row that cannot be axis values.
         """
+    def jacobian_many(self, axes: ArrayLike) -> NDArray[np.float64]:
+        """`jacobian` for axes (n, 6): (n, 6, 6), bit for bit.
+
+        Raises:
+            GeometryError: a row that cannot be axis values.
+        """
+    def margins_many(self, axes: ArrayLike) -> NDArray[np.float64]:
+        """`margins` for axes (n, 6): (n, 6), mm or degrees.
+
+        Raises:
+            GeometryError: a row that cannot be axis values.
+        """
+    def leg_lengths_many(self, axes: ArrayLike) -> NDArray[np.float64]:
+        """`leg_lengths` for axes (n, 6): (n, 6), mm.
+
+        Raises:
+            CoreError: the family has no legs.
+            GeometryError: a row that cannot be axis values.
+        """
+    def leg_margins_many(self, axes: ArrayLike) -> NDArray[np.float64]:
+        """`leg_margins` for axes (n, 6): (n, 6), mm.
+
+        Raises:
+            CoreError: the family has no legs.
+            GeometryError: a row that cannot be axis values.
+        """
+    def singularity_many(self, axes: ArrayLike) -> tuple[list[str], NDArray[np.float64]]:
+        """`singularity` for axes (n, 6): names and margins (n,).
+
+        Raises:
+            GeometryError: a row that cannot be axis values.
+        """
+    def manipulability_many(
+        self, axes: ArrayLike, *, length_mm: float = 500.0
+    ) -> NDArray[np.float64]:
+        """`manipulability` for axes (n, 6) and one length: (n,).
+
+        Raises:
+            GeometryError: a row that cannot be axis values, or a length that is not positive.
+        """
+    def correction_window_many(
+        self, axes: ArrayLike, *, reach_mm: float = 50.0, reach_deg: float = 5.0
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """`correction_window` for axes (n, 6): (n, 6, 2) lowest and highest, NaN where status (n,) is not 0.
+
+        Raises:
+            GeometryError: a row that cannot be axis values, or a reach that makes no sense.
+        """
     def inverse_many(
         self, matrices_mm: ArrayLike
     ) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.uint8]]:
@@ -596,7 +644,9 @@ def register_volumes(
     displacement_max_mm: float = 80.0,
     cancel: CancelFlag | None = None,
 ) -> RigidOutcome:
-    """Register volumes (slices, rows, cols) in HU rigidly, from `start` (fixed world <- moving world). NaN holds nothing.
+    """Register volumes (slices, rows, cols) in HU rigidly, from `start` (fixed world <- moving world).
+
+    NaN holds nothing.
 
     Raises:
         ImagingInputError: volumes that cannot be registered or do not overlap at the start.
@@ -684,7 +734,8 @@ class ClearanceRoom:
     ) -> tuple[NDArray[np.float64], NDArray[np.uint32]]:
         """What the clearance keeps everywhere inside each cell (mm), and by which pair.
 
-        Zero where contact cannot be excluded. Certified by the joints' travel over the cell, as `certified_map` is. Both results (rows, columns).
+        Zero where contact cannot be excluded. Certified by the joints' travel over the cell, as `certified_map` is.
+        Both results (rows, columns).
         """
     def certified_map(
         self,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from igrt_hw._core import BATCH_STATUS, CoreError, Couch, Pose, SingularError
+from igrt_hw._core import BATCH_STATUS, CoreError, Couch, GeometryError, Pose, SingularError
 from igrt_hw.geometry import (
     Correction,
     compose_correction,
@@ -79,6 +79,81 @@ def test_a_batch_gives_the_same_numbers_as_single_calls(name: str, at: tuple[flo
     assert [tuple(row) for row in branches[0][: counts[0]]] == every
 
 
+@given(couches, fractions, fractions)
+@settings(max_examples=200, deadline=None)
+def test_measures_of_a_batch_are_the_numbers_of_single_calls(
+    name: str, at: tuple[float, ...], other: tuple[float, ...]
+) -> None:
+    couch = COUCHES[name]
+    rows = [place(couch, at), place(couch, other)] * 3
+    table = np.array(rows)
+    assert (couch.jacobian_many(table) == [couch.jacobian(row) for row in rows]).all()
+    assert (couch.margins_many(table) == [couch.margins(row) for row in rows]).all()
+    names, margins = couch.singularity_many(table)
+    assert list(zip(names, margins, strict=True)) == [couch.singularity(row) for row in rows]
+    able = couch.manipulability_many(table, length_mm=350.0)
+    assert list(able) == [couch.manipulability(row, length_mm=350.0) for row in rows]
+    if couch.family == "hexapod":
+        assert (couch.leg_lengths_many(table) == [couch.leg_lengths(r) for r in rows]).all()
+        assert (couch.leg_margins_many(table) == [couch.leg_margins(r) for r in rows]).all()
+    else:
+        for call in (couch.leg_lengths_many, couch.leg_margins_many):
+            with pytest.raises(CoreError, match="has no legs"):
+                call(table)
+
+
+@given(couches, st.tuples(*[st.floats(-0.1, 1.1)] * 6))
+@settings(max_examples=40, deadline=None)
+def test_windows_of_a_batch_are_those_of_single_calls_and_a_row_is_refused_alone(
+    name: str, at: tuple[float, ...]
+) -> None:
+    couch = COUCHES[name]
+    rows = [place(couch, (0.5,) * 6), place(couch, at), place(couch, (1.1,) * 6)]
+    windows, status = couch.correction_window_many(rows, reach_mm=2.0, reach_deg=0.2)
+    assert windows.shape == (3, 6, 2)
+    assert BATCH_STATUS[status[2]] == "limit"
+    for row, window, code in zip(rows, windows, status, strict=True):
+        try:
+            single = couch.correction_window(row, reach_mm=2.0, reach_deg=0.2)
+        except CoreError:
+            assert BATCH_STATUS[code] != "ok"
+            assert np.isnan(window).all()
+            continue
+        assert BATCH_STATUS[code] == "ok"
+        assert (window == single).all()
+
+
+@pytest.mark.parametrize("name", sorted(COUCHES))
+def test_measures_refuse_what_is_no_table_of_axes_and_name_the_row(name: str) -> None:
+    couch = COUCHES[name]
+    middle = place(couch, (0.5,) * 6)
+    calls = [
+        couch.jacobian_many,
+        couch.margins_many,
+        couch.singularity_many,
+        couch.manipulability_many,
+        couch.correction_window_many,
+    ]
+    if couch.family == "hexapod":
+        calls += [couch.leg_lengths_many, couch.leg_margins_many]
+    for call in calls:
+        for bad in (math.nan, math.inf, 1e300):
+            with pytest.raises(GeometryError, match="row 1: axis"):
+                call([middle, (*middle[:5], bad), middle])
+        with pytest.raises(GeometryError, match="it needs 6 columns"):
+            call([middle[:5]])
+        with pytest.raises(GeometryError, match="a table of numbers"):
+            call("nonsense")
+    assert couch.jacobian_many(np.empty((0, 6))).shape == (0, 6, 6)
+    assert couch.margins_many(np.empty((0, 6))).shape == (0, 6)
+    with pytest.raises(GeometryError, match="characteristic length"):
+        couch.manipulability_many([middle], length_mm=0.0)
+    with pytest.raises(GeometryError, match="a window of"):
+        couch.correction_window_many([middle], reach_mm=-1.0)
+    with pytest.raises(GeometryError, match="axis"):
+        couch.margins((*middle[:5], math.nan))
+
+
 @given(corrections, corrections)
 @settings(max_examples=200, deadline=None)
 def test_a_correction_undone_brings_the_couch_back(
@@ -106,6 +181,12 @@ def test_raw_floats_are_answered_or_refused_but_never_crash(
         lambda: couch.correction_window(axes, reach_mm=2.0, reach_deg=0.2),
         lambda: couch.forward_from_legs(axes, seed),
         lambda: couch.forward_many([axes, seed]),
+        lambda: couch.jacobian_many([axes, seed]),
+        lambda: couch.margins_many([axes, seed]),
+        lambda: couch.leg_margins_many([axes, seed]),
+        lambda: couch.singularity_many([axes, seed]),
+        lambda: couch.manipulability_many([axes, seed]),
+        lambda: couch.correction_window_many([axes, seed], reach_mm=2.0, reach_deg=0.2),
         lambda: couch.with_axis_map(axes, seed),
         lambda: Pose.from_parameters(axes, "fixed", "fixed").parameters(),
         lambda: Pose.from_matrix(

@@ -144,18 +144,21 @@ impl Couch {
         self.forward_batch_on(VectorUnit::best(), axes)
     }
 
+    /// Refuses a table with a row of numbers that cannot be axis values, naming the first.
+    pub(crate) fn check_rows(&self, axes: &[[f64; 6]]) -> Result<(), MotionError> {
+        let refused = |(row, axes)| Some((row, self.check_axes(axes).err()?));
+        match axes.iter().enumerate().find_map(refused) {
+            None => Ok(()),
+            Some((row, error)) => Err(MotionError::Geometry(format!("row {row}: {error}"))),
+        }
+    }
+
     fn forward_batch_on(
         &self,
         unit: VectorUnit,
         axes: &[[f64; 6]],
     ) -> Result<Vec<Matrix>, MotionError> {
-        if let Some((row, error)) = axes
-            .iter()
-            .enumerate()
-            .find_map(|(i, a)| Some((i, self.check_axes(a).err()?)))
-        {
-            return Err(MotionError::Geometry(format!("row {row}: {error}")));
-        }
+        self.check_rows(axes)?;
         let mut out = Vec::with_capacity(axes.len());
         match self.family() {
             Family::Pedestal(chain) => {
@@ -365,6 +368,103 @@ mod tests {
                 }
             }
             assert!(refused > 0, "the table has rows beyond the limits");
+        }
+    }
+
+    fn sixes(rows: &[[f64; 6]]) -> Vec<u64> {
+        bits(rows.as_flattened())
+    }
+
+    #[test]
+    fn measures_of_a_batch_have_the_bits_of_single_calls() {
+        for couch in couches() {
+            let axes = table(&couch, 211);
+            let jacobians = couch.jacobian_batch(&axes).unwrap();
+            let margins = couch.margins_batch(&axes).unwrap();
+            let singular = couch.singularity_batch(&axes).unwrap();
+            let able = couch.manipulability_batch(&axes, 350.0).unwrap();
+            assert_eq!(
+                [jacobians.len(), margins.len(), singular.len(), able.len()],
+                [211; 4]
+            );
+            for (row, at) in axes.iter().enumerate() {
+                assert_eq!(sixes(&jacobians[row]), sixes(&couch.jacobian(at).unwrap()));
+                assert_eq!(bits(&margins[row]), bits(&couch.margins(at)));
+                assert_eq!(singular[row], couch.singularity(at));
+                assert_eq!(able[row], couch.manipulability(at, 350.0).unwrap());
+            }
+            let (legs, left) = (
+                couch.leg_lengths_batch(&axes),
+                couch.leg_margins_batch(&axes),
+            );
+            if couch.family_name() == "hexapod" {
+                let (legs, left) = (legs.unwrap(), left.unwrap());
+                for (row, at) in axes.iter().enumerate() {
+                    assert_eq!(bits(&legs[row]), bits(&couch.leg_lengths(at).unwrap()));
+                    assert_eq!(bits(&left[row]), bits(&couch.leg_margins(at).unwrap()));
+                }
+            } else {
+                assert!(legs.unwrap_err().to_string().contains("has no legs"));
+                assert!(couch.leg_margins_batch(&[]).is_err());
+                assert!(left.is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn windows_of_a_batch_are_those_of_single_calls_and_a_row_is_refused_alone() {
+        let (mut refused, mut found) = (0, 0);
+        for couch in couches() {
+            let mut axes = table(&couch, 12);
+            axes[5] = couch.limits().pairs().map(|(_, high)| high + 1.0);
+            let windows = couch.correction_window_batch(&axes, 2.0, 0.004).unwrap();
+            for ((at, window), outcome) in axes.iter().zip(&windows.windows).zip(&windows.outcomes)
+            {
+                match couch.correction_window(at, 2.0, 0.004) {
+                    Ok(single) => {
+                        found += 1;
+                        assert_eq!((*window, *outcome), (single, Outcome::Ok));
+                    }
+                    Err(error) => {
+                        refused += 1;
+                        assert_eq!(*outcome, Outcome::from(&error));
+                        assert!(
+                            window
+                                .iter()
+                                .all(|(low, high)| low.is_nan() && high.is_nan())
+                        );
+                    }
+                }
+            }
+            assert!(couch.correction_window_batch(&[], 0.0, 0.1).is_err());
+        }
+        assert!(
+            refused >= 4 && found >= 4,
+            "{refused} refused, {found} found"
+        );
+    }
+
+    #[test]
+    fn measures_name_the_row_that_cannot_be_axis_values() {
+        for couch in couches() {
+            let mut axes = table(&couch, 5);
+            for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
+                axes[3][4] = bad;
+                let errors = [
+                    couch.jacobian_batch(&axes).unwrap_err(),
+                    couch.margins_batch(&axes).unwrap_err(),
+                    couch.leg_lengths_batch(&axes).unwrap_err(),
+                    couch.leg_margins_batch(&axes).unwrap_err(),
+                    couch.singularity_batch(&axes).unwrap_err(),
+                    couch.manipulability_batch(&axes, 500.0).unwrap_err(),
+                    couch.correction_window_batch(&axes, 2.0, 0.1).unwrap_err(),
+                ];
+                for error in errors {
+                    assert!(error.to_string().starts_with("row 3: axis "), "{error}");
+                }
+            }
+            let length = couch.manipulability_batch(&[], 0.0).unwrap_err();
+            assert!(length.to_string().contains("characteristic length"));
         }
     }
 

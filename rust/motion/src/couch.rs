@@ -792,11 +792,7 @@ impl Couch {
     /// # Errors
     /// [`MotionError::Geometry`] for numbers that cannot be axis values or a length that is not positive.
     pub fn manipulability(&self, axes: &[f64; 6], length_mm: f64) -> Result<f64, MotionError> {
-        if !(length_mm > 0.0 && length_mm.is_finite()) {
-            return geometry(format!(
-                "characteristic length {length_mm} mm is not positive"
-            ));
-        }
+        check_length(length_mm)?;
         let kinds = self.axis_kinds();
         let mut rows = self.jacobian(axes)?;
         for (index, row) in rows.iter_mut().enumerate() {
@@ -811,6 +807,11 @@ impl Couch {
             }
         }
         Ok(nalgebra::Matrix6::from(rows).determinant().abs())
+    }
+
+    /// Whether the family has legs: a hexapod.
+    pub(crate) fn has_legs(&self) -> bool {
+        matches!(self.family, Family::Hexapod(_))
     }
 
     /// Leg lengths of a hexapod at these axes, with the base couch where it stands; `None` for other families.
@@ -860,6 +861,16 @@ impl Couch {
         self.family = Family::Hexapod(hexapod.with_base_axes(base_axes)?);
         Ok(self)
     }
+}
+
+/// Refuses a characteristic length that is not one.
+pub(crate) fn check_length(length_mm: f64) -> Result<(), MotionError> {
+    if length_mm > 0.0 && length_mm.is_finite() {
+        return Ok(());
+    }
+    geometry(format!(
+        "characteristic length {length_mm} mm is not positive"
+    ))
 }
 
 pub(crate) fn nearest(

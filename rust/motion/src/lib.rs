@@ -25,6 +25,7 @@ mod frame;
 mod hexapod;
 mod leg_table;
 mod limits;
+mod measure_table;
 mod pedestal;
 mod pose;
 mod rigid;
@@ -47,6 +48,7 @@ pub use frame::{
 pub use hexapod::Hexapod;
 pub use leg_table::LegTable;
 pub use limits::Limits;
+pub use measure_table::WindowTable;
 pub use pedestal::Pedestal;
 pub use pose::{Pose, RIGIDITY_TOLERANCE};
 pub use scara::Scara;

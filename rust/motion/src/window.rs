@@ -14,6 +14,16 @@ const JUMP_RAD: f64 = 0.1;
 /// Halvings of the last step: 0.5 mm to below a nanometre.
 const HALVINGS: usize = 32;
 
+/// Refuses a reach that makes no sense.
+pub(crate) fn check_reach(reach_mm: f64, reach_rad: f64) -> Result<(), MotionError> {
+    if reach_mm > 0.0 && reach_mm <= 1000.0 && reach_rad > 0.0 && reach_rad <= 1.5 {
+        return Ok(());
+    }
+    geometry(format!(
+        "a window of {reach_mm} mm and {reach_rad} rad is not within 1000 mm and 1.5 rad"
+    ))
+}
+
 impl Couch {
     /// Lowest and highest value of each of the six numbers of a correction, alone, that the couch can follow from `axes`
     /// without leaving its limits or its branch: lateral, longitudinal, vertical (mm), rotation, pitch, roll (radians).
@@ -30,11 +40,7 @@ impl Couch {
         reach_rad: f64,
     ) -> Result<[(f64, f64); 6], MotionError> {
         self.check_limits(axes)?;
-        if !(reach_mm > 0.0 && reach_mm <= 1000.0 && reach_rad > 0.0 && reach_rad <= 1.5) {
-            return geometry(format!(
-                "a window of {reach_mm} mm and {reach_rad} rad is not within 1000 mm and 1.5 rad"
-            ));
-        }
+        check_reach(reach_mm, reach_rad)?;
         let mut window = [(0.0, 0.0); 6];
         for (index, (low, high)) in window.iter_mut().enumerate() {
             let (step, reach) = if index < 3 {

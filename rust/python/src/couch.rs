@@ -14,6 +14,7 @@ use crate::pose::PyPose;
 
 type Six = (f64, f64, f64, f64, f64, f64);
 type Status<'py> = Bound<'py, PyArray1<u8>>;
+type Table<'py> = Bound<'py, PyArray2<f64>>;
 
 /// A couch: pedestal, hexapod, arm or scara. Immutable; axes in mm and degrees in the order of `axis_names`.
 #[pyclass(frozen, name = "Couch", module = "igrt_hw._core")]
@@ -51,6 +52,22 @@ impl PyCouch {
     #[inline]
     fn face_axes(&self, axes: &[f64; 6]) -> Six {
         times(*axes, &self.from_core).into()
+    }
+
+    fn face_jacobian(&self, jacobian: &mut [[f64; 6]; 6]) {
+        for (index, row) in jacobian.iter_mut().enumerate() {
+            *row = times(*row, &self.to_core);
+            if index >= 3 {
+                *row = row.map(|x| x * DEG);
+            }
+        }
+    }
+
+    fn face_table<'py>(&self, py: Python<'py>, mut table: Vec<[f64; 6]>) -> Table<'py> {
+        for row in &mut table {
+            *row = times(*row, &self.from_core);
+        }
+        Array2::from(table).into_pyarray(py)
     }
 
     fn core_rows(&self, axes: &Bound<'_, PyAny>) -> PyResult<Vec<[f64; 6]>> {
@@ -269,7 +286,9 @@ impl PyCouch {
     }
 
     fn margins(&self, axes: &Bound<'_, PyAny>) -> PyResult<Six> {
-        Ok(self.face_axes(&self.couch.margins(&self.core_axes(axes)?)))
+        let axes = self.core_axes(axes)?;
+        self.couch.check_axes(&axes).or_raise()?;
+        Ok(self.face_axes(&self.couch.margins(&axes)))
     }
 
     fn jacobian<'py>(
@@ -278,12 +297,7 @@ impl PyCouch {
         axes: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
         let mut jacobian = self.couch.jacobian(&self.core_axes(axes)?).or_raise()?;
-        for (index, row) in jacobian.iter_mut().enumerate() {
-            *row = times(*row, &self.to_core);
-            if index >= 3 {
-                *row = row.map(|x| x * DEG);
-            }
-        }
+        self.face_jacobian(&mut jacobian);
         Ok(Array2::from(jacobian.to_vec()).into_pyarray(py))
     }
 
@@ -380,11 +394,7 @@ impl PyCouch {
                 .correction_window(&axes, reach_mm, reach_deg * RAD)
         })
         .or_raise()?;
-        let scale = |(index, (low, high)): (usize, (f64, f64))| {
-            let unit = if index < 3 { 1.0 } else { DEG };
-            (low * unit, high * unit)
-        };
-        Ok(window.into_iter().enumerate().map(scale).collect())
+        Ok(face_window(window).map(|[low, high]| (low, high)).to_vec())
     }
 
     #[getter]
@@ -478,6 +488,95 @@ impl PyCouch {
         Ok((axes, counts.into_pyarray(py), status(py, outcomes)))
     }
 
+    fn jacobian_many<'py>(
+        &self,
+        py: Python<'py>,
+        axes: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyArray3<f64>>> {
+        let table = self.core_rows(axes)?;
+        let found = detached(py, || {
+            let mut found = self.couch.jacobian_batch(&table)?;
+            for jacobian in &mut found {
+                self.face_jacobian(jacobian);
+            }
+            Ok::<_, MotionError>(found)
+        });
+        Ok(Array3::from(found.or_raise()?).into_pyarray(py))
+    }
+
+    fn margins_many<'py>(&self, py: Python<'py>, axes: &Bound<'py, PyAny>) -> PyResult<Table<'py>> {
+        let table = self.core_rows(axes)?;
+        let margins = detached(py, || self.couch.margins_batch(&table)).or_raise()?;
+        Ok(self.face_table(py, margins))
+    }
+
+    fn leg_lengths_many<'py>(
+        &self,
+        py: Python<'py>,
+        axes: &Bound<'py, PyAny>,
+    ) -> PyResult<Table<'py>> {
+        self.refuse_without_legs()?;
+        let table = self.core_rows(axes)?;
+        let legs = detached(py, || self.couch.leg_lengths_batch(&table)).or_raise()?;
+        Ok(Array2::from(legs).into_pyarray(py))
+    }
+
+    fn leg_margins_many<'py>(
+        &self,
+        py: Python<'py>,
+        axes: &Bound<'py, PyAny>,
+    ) -> PyResult<Table<'py>> {
+        self.refuse_without_legs()?;
+        let table = self.core_rows(axes)?;
+        let margins = detached(py, || self.couch.leg_margins_batch(&table)).or_raise()?;
+        Ok(Array2::from(margins).into_pyarray(py))
+    }
+
+    fn singularity_many<'py>(
+        &self,
+        py: Python<'py>,
+        axes: &Bound<'py, PyAny>,
+    ) -> PyResult<(Vec<&'static str>, Bound<'py, PyArray1<f64>>)> {
+        let table = self.core_rows(axes)?;
+        let found = detached(py, || self.couch.singularity_batch(&table)).or_raise()?;
+        let (names, margins): (Vec<_>, Vec<_>) =
+            found.into_iter().map(|s| (s.name, s.margin)).unzip();
+        Ok((names, margins.into_pyarray(py)))
+    }
+
+    #[pyo3(signature = (axes, *, length_mm = 500.0))]
+    fn manipulability_many<'py>(
+        &self,
+        py: Python<'py>,
+        axes: &Bound<'py, PyAny>,
+        length_mm: f64,
+    ) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        let table = self.core_rows(axes)?;
+        let found = detached(py, || self.couch.manipulability_batch(&table, length_mm));
+        Ok(found.or_raise()?.into_pyarray(py))
+    }
+
+    #[pyo3(signature = (axes, *, reach_mm = 50.0, reach_deg = 5.0))]
+    fn correction_window_many<'py>(
+        &self,
+        py: Python<'py>,
+        axes: &Bound<'py, PyAny>,
+        reach_mm: f64,
+        reach_deg: f64,
+    ) -> PyResult<(Bound<'py, PyArray3<f64>>, Status<'py>)> {
+        let table = self.core_rows(axes)?;
+        let found = detached(py, || {
+            self.couch
+                .correction_window_batch(&table, reach_mm, reach_deg * RAD)
+        })
+        .or_raise()?;
+        let windows: Vec<_> = found.windows.into_iter().map(face_window).collect();
+        Ok((
+            Array3::from(windows).into_pyarray(py),
+            status(py, found.outcomes),
+        ))
+    }
+
     fn forward_from_legs_many<'py>(
         &self,
         py: Python<'py>,
@@ -500,12 +599,28 @@ impl PyCouch {
     }
 }
 
+/// A window in mm and degrees.
+fn face_window(window: [(f64, f64); 6]) -> [[f64; 2]; 6] {
+    let mut scaled = window.map(|(low, high)| [low, high]);
+    for ends in scaled.iter_mut().skip(3) {
+        *ends = ends.map(|end| end * DEG);
+    }
+    scaled
+}
+
 fn status(py: Python<'_>, outcomes: Vec<Outcome>) -> Status<'_> {
     let codes: Vec<u8> = outcomes.into_iter().map(|outcome| outcome as u8).collect();
     codes.into_pyarray(py)
 }
 
 impl PyCouch {
+    fn refuse_without_legs(&self) -> PyResult<()> {
+        match self.couch.family() {
+            Family::Hexapod(_) => Ok(()),
+            _ => Err(self.no_legs()),
+        }
+    }
+
     fn no_legs(&self) -> PyErr {
         CoreError::new_err(format!(
             "a couch of family {} has no legs",
