@@ -11,7 +11,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from igrt_hw.machine.part import AllowedContact, ArmDescription, PartDescription, Vector
+from igrt_hw.machine.part import (
+    BUILT_IN_FRAMES,
+    LINK_FRAMES,
+    AllowedContact,
+    ArmDescription,
+    PartDescription,
+    Vector,
+)
 
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 Six = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
@@ -303,6 +310,11 @@ class MachineDescription(_Table):
         """`pedestal`, `hexapod`, `arm` or `scara`."""
         return self.chain.family
 
+    @property
+    def link_frames(self) -> tuple[str, ...]:
+        """Frames of the couch's links that parts may stand on; none for couches with Cartesian axes."""
+        return LINK_FRAMES if self.family in ("arm", "scara") else ()
+
     @model_validator(mode="after")
     def _axes_are_the_familys(self) -> Self:
         names, kinds = _NAMES_OF_FAMILY[self.family], _KINDS_OF_FAMILY[self.family]
@@ -333,7 +345,7 @@ class MachineDescription(_Table):
         arms = [arm.name for arm in self.arm]
         if len(arms) != len(set(arms)):
             raise ValueError("two [[arm]] tables have the same name")
-        known = ("fixed", "gantry", "turntable", "table_top", "patient", *arms)
+        known = (*BUILT_IN_FRAMES, *self.link_frames, *arms)
         names = {part.name for part in self.part}
         for part in self.part:
             if part.frame not in known:

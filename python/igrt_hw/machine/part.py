@@ -19,6 +19,9 @@ LONGEST_MM = 10_000.0
 BUILT_IN_FRAMES = ("fixed", "gantry", "turntable", "table_top", "patient")
 """Frames every room has; an `[[arm]]` adds one frame of its own name."""
 
+LINK_FRAMES = ("link_1", "link_2", "link_3", "link_4", "link_5", "link_6")
+"""Frames of a robot couch (`arm`, `scara`): link n moves with axis n (`igrt_hw.machine.path.link_joints`)."""
+
 Shape = Literal["box", "cylinder", "capsule", "hull", "mesh"]
 
 _FIELDS_OF_SHAPE: dict[str, frozenset[str]] = {
@@ -39,7 +42,7 @@ class PartDescription(_Description):
 
     Attributes:
         name: what messages call it ("gantry head"); several parts may share a name, they then are pieces of one thing.
-        frame: a built-in frame or the name of an `[[arm]]`.
+        frame: a built-in frame, a link of a robot couch (`link_1` to `link_6`), or the name of an `[[arm]]`.
         shape: box (`size_mm`: full lengths along x, y, z); cylinder (axis along local z, `length_mm` end to end);
             capsule (axis along local z, `length_mm` between the centres of its round ends); hull (convex hull of
             `points_mm`); mesh (`file`: a closed triangle mesh, STL, OBJ or PLY, beside the machine file, and its
@@ -100,7 +103,7 @@ class ArmDescription(_Description):
 
     @model_validator(mode="after")
     def _has_a_name_of_its_own(self) -> Self:
-        if self.name in BUILT_IN_FRAMES:
+        if self.name in (*BUILT_IN_FRAMES, *LINK_FRAMES):
             raise ValueError(f"arm {self.name!r}: the name is taken by a built-in frame")
         return self
 

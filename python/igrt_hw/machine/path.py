@@ -22,10 +22,15 @@ from igrt_hw.machine.description import (
     PedestalChain,
     ScaraChain,
 )
+from igrt_hw.machine.part import LINK_FRAMES
 
 Matrix = NDArray[np.float64]
 Joints = NDArray[np.float64]
 """(n, 13)."""
+
+_ARM_LINK_ENDS = (2, 4, 6, 8, 9, 10)
+_SCARA_LINK_ENDS = (2, 3, 5, 7, 9, 10)
+"""How many rows of `_arm` and `_scara` lead to each link: all up to the joint of its own axis."""
 
 _X, _Y, _Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 
@@ -66,6 +71,20 @@ def turntable_joints(
     if isinstance(chain, HexapodChain):
         return turn_joint(_Z, chain.base_start[3], chain.base_start[3])
     return None
+
+
+def link_joints(chain: Chain, couch: Joints) -> dict[str, Joints]:
+    """fixed <- link_n of a robot couch, from its `couch_joints`; empty for couches with Cartesian axes.
+
+    A link's frame moves with axis n and stands at that joint. Arm: link 1 in the foot, link 2 at joint 2 with z along
+    the upper arm, link 3 at joint 3 with z along the forearm, links 4, 5 and 6 at the wrist centre, link 6 with z
+    towards the flange. SCARA: link 1 in the carriage, links 2, 3 and 4 at shoulder, elbow and wrist with x along the
+    link, links 5 and 6 where pitch and roll turn.
+    """
+    if not isinstance(chain, ArmChain | ScaraChain):
+        return {}
+    ends = _ARM_LINK_ENDS if isinstance(chain, ArmChain) else _SCARA_LINK_ENDS
+    return {name: couch[:end] for name, end in zip(LINK_FRAMES, ends, strict=True)}
 
 
 def joints_of_both(still: Joints, by_row: Joints, by_column: Joints) -> Joints | None:

@@ -1,8 +1,9 @@
 """A treatment room that clearance can be asked of: the machine's parts, the patient on the couch, and how they move.
 
-What is measured: every part that moves with the couch against every part that does not, less the contacts that the
-machine description allows. Answers are lower bounds that hold (`docs/conventions.md` for frames; millimetres, degrees).
-A model is one layer: it knows only what was described to it. Touch-guards and the enable stay.
+What is measured: every part that moves with the couch against every part that does not, and the links of a robot
+couch against each other, the table top and the patient, less the contacts that the machine description allows.
+Answers are lower bounds that hold (`docs/conventions.md` for frames; millimetres, degrees). A model is one layer: it
+knows only what was described to it. Touch-guards and the enable stay.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from igrt_hw.machine.path import (
     couch_joints,
     fixed_joint,
     joints_of_both,
+    link_joints,
     slide_joint,
     turn_joint,
     turntable_joints,
@@ -59,7 +61,7 @@ class PairClearance:
     """Two parts and how far they are apart.
 
     Attributes:
-        parts: names; the first moves with the couch.
+        parts: names; the first moves with the couch (of two links of a robot: the one nearer to the table top).
         lower_mm, upper_mm: the true distance lies between them; below zero, minus the depth of the contact.
         points: the nearest point of each part in the fixed frame, mm.
     """
@@ -200,7 +202,8 @@ class Room:
         self._surface = surface
         self._placement = _placement(surface, table_from_patient)
         self._arms = tuple(arm.name for arm in self._description.arm)
-        self._frames = (*BUILT_IN_FRAMES, *(arm.name for arm in self._description.arm))
+        self._links = self._description.link_frames
+        self._frames = (*BUILT_IN_FRAMES, *self._links, *self._arms)
         self._names: list[str] = []
         self._frame_of_part: list[str] = []
         parts = [self._solid(part) for part in self._description.part]
@@ -464,7 +467,7 @@ class Room:
 
     def _moves_with_couch(self, frame: str) -> bool:
         parents = {arm.name: arm.parent for arm in self._description.arm}
-        return parents.get(frame, frame) in _WITH_COUCH
+        return parents.get(frame, frame) in (*_WITH_COUCH, *self._links)
 
     def _measured_pairs(self) -> list[tuple[int, int]]:
         allowed = {frozenset(contact.parts) for contact in self._description.allowed_contact}
@@ -476,11 +479,26 @@ class Room:
             for b, other_side in enumerate(with_couch)
             if not other_side and frozenset((self._names[a], self._names[b])) not in allowed
         ]
+        pairs += self._pairs_within_the_robot(allowed)
         if not pairs:
             raise RoomError(
                 "the room has nothing to measure: it needs a part that moves with the couch and one that does not"
             )
         return pairs
+
+    def _pairs_within_the_robot(self, allowed: set[frozenset[str]]) -> list[tuple[int, int]]:
+        """Links against each other and against what lies on the table top: a robot can fold onto itself."""
+        order = (*self._links, "table_top", PATIENT)
+        place = [order.index(frame) if frame in order else None for frame in self._frame_of_part]
+        return [
+            (a, b)
+            for a, outer in enumerate(place)
+            for b, inner in enumerate(place)
+            if outer is not None
+            and inner is not None
+            and inner < min(outer, len(self._links))
+            and frozenset((self._names[a], self._names[b])) not in allowed
+        ]
 
     def _pair_names(self, number: int) -> tuple[str, str]:
         a, b = self._pairs[number]
@@ -512,6 +530,7 @@ class Room:
             "table_top": couch,
             PATIENT: np.concatenate([couch, fixed_joint(self._placement)]),
         }
+        motions |= link_joints(chain, couch)
         extensions = self._extensions(panels)
         for arm in self._description.arm:
             begin, end = extensions[arm.name]
