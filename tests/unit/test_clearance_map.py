@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import igrt_hw
-from igrt_hw._core import ClearanceRoom
 from igrt_hw.machine import load_machine
 from igrt_hw.machine.clearance_map import CellState, ClearanceMap, clearance_map
 from igrt_hw.machine.room import ClearanceInputError, MapAxis, Room, RoomError
@@ -105,9 +104,6 @@ def test_any_couch_axis_goes_against_any_machine_axis(room: Room) -> None:
             assert truth - 0.02 <= found.lower_mm[i, j] <= truth + 1e-6
 
 
-@pytest.mark.skipif(
-    not hasattr(ClearanceRoom, "floor_map"), reason="needs a core that drives a frame by both axes"
-)
 @pytest.mark.parametrize(
     ("row", "column"),
     [
