@@ -411,10 +411,8 @@ impl PyClearanceRoom {
         columns: usize,
     ) -> PyResult<MapTuple<'py>> {
         let (drives, grid) = (self::drives(&drives)?, Grid { rows, columns });
-        let floors = detached(py, || {
-            self.room.floor_map(&drives, grid, Precision::fast())
-        })
-        .or_raise()?;
+        let floors =
+            detached(py, || self.room.floor_map(&drives, grid, Precision::fast())).or_raise()?;
         let lower = floors.iter().map(|floor| floor.lower_mm).collect();
         let pairs = floors.iter().map(|floor| floor.pair).collect();
         Ok((grid_of(py, grid, lower), grid_of(py, grid, pairs)))
