@@ -56,8 +56,10 @@ class ClpDevice(Generic[T]):
 
     assurance: tuple[str, ...] = ()
 
-    def __init__(self, settings: LineSettings) -> None:
-        self.line = Line(settings)
+    def __init__(
+        self, settings: LineSettings, line_of: Callable[[LineSettings], Line] = Line
+    ) -> None:
+        self.line = line_of(settings)
         self._listeners: list[Callable[[T], None]] = []
         self._converted: tuple[TelemetrySample, T] | None = None
         self._ready = threading.Condition()

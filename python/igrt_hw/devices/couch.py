@@ -7,6 +7,7 @@ possible.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 
@@ -25,7 +26,7 @@ from igrt_hw.devices.plan import (
 from igrt_hw.link import messages as m
 from igrt_hw.link.errors import LinkLost, LossCause
 from igrt_hw.link.frame import DeviceKind
-from igrt_hw.link.runner import LineSettings, monotonic_us
+from igrt_hw.link.runner import Line, LineSettings, monotonic_us
 from igrt_hw.link.session import Identity, Lost, Opened, TelemetrySample
 from igrt_hw.link.transport import PortSettings
 from igrt_hw.models.telemetry import (
@@ -49,8 +50,13 @@ class ClpCouch(ClpDevice[CouchTelemetry]):
     is for benches only.
     """
 
-    def __init__(self, settings: LineSettings, expected_limits: CouchLimits | None = None) -> None:
-        super().__init__(settings)
+    def __init__(
+        self,
+        settings: LineSettings,
+        expected_limits: CouchLimits | None = None,
+        line_of: Callable[[LineSettings], Line] = Line,
+    ) -> None:
+        super().__init__(settings, line_of)
         self.expected_limits = expected_limits
         self._limits: CouchLimits | None = None
         self._objection: DeviceError | LinkLost = LinkLost(LossCause.CLOSED, "not connected yet")

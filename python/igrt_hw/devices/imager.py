@@ -33,7 +33,7 @@ from igrt_hw.devices.interfaces import Imager, Progress
 from igrt_hw.devices.plan import AxisKind, to_line
 from igrt_hw.link import messages as m
 from igrt_hw.link.frame import DeviceKind
-from igrt_hw.link.runner import LineSettings, monotonic_us
+from igrt_hw.link.runner import Line, LineSettings, monotonic_us
 from igrt_hw.link.session import TelemetrySample
 from igrt_hw.link.transport import PortSettings
 from igrt_hw.models.telemetry import (
@@ -65,8 +65,13 @@ class ClpImager(ClpDevice[ImagerTelemetry]):
     source_offset_deg: source angle minus gantry angle (`kv_source_offset_deg` of the machine).
     """
 
-    def __init__(self, settings: LineSettings, source_offset_deg: float = 90.0) -> None:
-        super().__init__(settings)
+    def __init__(
+        self,
+        settings: LineSettings,
+        source_offset_deg: float = 90.0,
+        line_of: Callable[[LineSettings], Line] = Line,
+    ) -> None:
+        super().__init__(settings, line_of)
         self.source_offset_deg = source_offset_deg
 
     @classmethod

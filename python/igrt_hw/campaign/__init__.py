@@ -1,0 +1,1 @@
+"""Whole treatment sessions in virtual time, with faults: supervisor, drivers and simulated firmware together."""

@@ -1,0 +1,237 @@
+"""The team of a session: careful most of the time, and tired, hasty, mistaken or at odds the rest of it."""
+
+from __future__ import annotations
+
+import random
+
+from igrt_hw.campaign.plans import BIRTH_DATE
+from igrt_hw.campaign.rig import Person, Rig
+from igrt_hw.models import commands
+from igrt_hw.models.commands import Command
+from igrt_hw.models.status import LoopState as S
+from igrt_hw.safety.effects import Answer
+
+THERAPIST = Person("anna", "therapist", "s-anna")
+SECOND = Person("bert", "physicist", "s-bert")
+SERVICE = Person("sven", "service", "s-sven")
+BETWEEN_US = (20_000, 160_000)
+MISTAKE = 0.12  # of acts; a department with such people would have other worries
+RELEASES = 0.02  # of looks while the couch moves
+
+
+class Team:
+    """Acts on a rig when it is time to; `done` when there is nothing left to do."""
+
+    def __init__(self, rig: Rig, seed: int) -> None:
+        self.rig = rig
+        self.done = False
+        self.arrivals = 0
+        self.stops = 0
+        self._random = random.Random(f"{seed}/people")
+        self._next_us = 0
+        self._rejections = 0
+        self._resets = 0
+        self._isocentres = [i.isocentre_id for i in rig.plan.isocentres]
+        self._old_digest = ""
+
+    def act(self) -> None:
+        """One act, if it is time for one."""
+        rig, draw = self.rig, self._random
+        if rig.now_us < self._next_us or rig.supervisor is None:
+            return
+        self._next_us = rig.now_us + draw.randrange(*BETWEEN_US)
+        self._hand()
+        if draw.random() < MISTAKE:
+            self._mistake()
+            return
+        self._careful()
+
+    # ---- the hand ----------------------------------------------------------------------------------------------------
+
+    def _hand(self) -> None:
+        rig, draw = self.rig, self._random
+        if rig.state in (S.ARMED, S.MOVING, S.HELD):
+            lets_go = draw.random() < RELEASES
+            rig.hold("released" if lets_go else "enabled")
+            if draw.random() < RELEASES / 4:
+                rig.hold("squeezed")
+        elif rig.enable != "released":
+            rig.hold("released")
+
+    # ---- as it should be -----------------------------------------------------------------------------------------
+
+    def _careful(self) -> None:
+        rig = self.rig
+        if rig.supervisor is None or rig.supervisor.memory.pending:
+            return
+        match rig.state:
+            case S.IDLE:
+                self._open()
+            case S.PATIENT_BOUND:
+                self._ask(commands.ConfirmSetup())
+            case S.SETUP:
+                self._ask(commands.AcquireImages())
+            case S.IMAGED:
+                self._ask(commands.RegisterImages())
+            case S.REGISTERED:
+                self._propose()
+            case S.CHECKED:
+                self._approve()
+            case S.APPROVED:
+                self._arm()
+            case S.ARRIVED:
+                self._verify()
+            case S.VERIFIED:
+                self._after_verification()
+            case S.BEAM_READY:
+                self._next_or_close()
+            case S.REJECTED | S.EXPIRED | S.SUPERSEDED:
+                self._begin_anew()
+            case S.FAULT:
+                self._reset()
+            case _:
+                pass
+
+    def _open(self) -> None:
+        if self.arrivals:
+            self.done = True
+            return
+        plan = self.rig.plan
+        self._ask(
+            commands.OpenPatient(
+                plan_uid=plan.plan_uid,
+                patient_id=plan.patient.patient_id,
+                birth_date=BIRTH_DATE,
+                isocentre_id=self._isocentres[0],
+                fraction=1,
+            )
+        )
+
+    def _propose(self) -> None:
+        answer = self._ask(commands.Propose())
+        if answer is not None and not answer.accepted:
+            self._begin_anew()
+
+    def _approve(self, who: Person | None = None) -> None:
+        rig = self.rig
+        proposal = rig.supervisor.memory.proposal if rig.supervisor is not None else None
+        if proposal is None or rig.supervisor is None:
+            return
+        self._old_digest = proposal.digest
+        given = {approval.username for approval in rig.supervisor.memory.approvals}
+        person = who or (SECOND if THERAPIST.username in given else THERAPIST)
+        opened = rig.ask(commands.RequestChallenge(digest=proposal.digest), person)
+        if opened is None or not opened.accepted:
+            return
+        content = proposal.content
+        index = content.axis_names.index(str(opened.data["fact_axis"]))
+        fact = f"{content.target_axes[index] - content.start_axes[index]:+.1f}"
+        code = str(opened.data["code"])
+        if self._random.random() < MISTAKE:
+            code, fact = self._random.choice(((code[::-1], fact), (code, fact.replace("-", "+"))))
+        approval = commands.Approve(
+            digest=proposal.digest,
+            challenge_id=str(opened.data["challenge_id"]),
+            code=code,
+            fact=fact,
+        )
+        rig.ask(approval, person)
+        if self._random.random() < MISTAKE:
+            rig.ask(approval, person)  # a double click
+
+    def _arm(self) -> None:
+        proposal = self.rig.supervisor.memory.proposal if self.rig.supervisor is not None else None
+        if proposal is not None:
+            self._ask(commands.Arm(digest=proposal.digest))
+
+    def _verify(self) -> None:
+        supervisor = self.rig.supervisor
+        if supervisor is None:
+            return
+        self.arrivals += 1
+        has_images = supervisor.memory.stamp is not None and not supervisor.memory.images_problem
+        self._ask(commands.RegisterImages() if has_images else commands.AcquireImages())
+
+    def _after_verification(self) -> None:
+        self._ask(commands.ReleaseBeam())
+
+    def _next_or_close(self) -> None:
+        supervisor = self.rig.supervisor
+        if supervisor is None or supervisor.memory.isocentre is None:
+            return
+        at = self._isocentres.index(supervisor.memory.isocentre.isocentre_id)
+        if at + 1 < len(self._isocentres) and self._random.random() < 0.5:
+            self._ask(commands.NextIsocentre(isocentre_id=self._isocentres[at + 1]))
+        else:
+            self._ask(commands.ClosePatient())
+            self.done = True
+
+    def _begin_anew(self) -> None:
+        self._rejections += 1
+        if self._rejections > 4:
+            self._ask(commands.ClosePatient())
+            self.done = True
+        else:
+            self._ask(commands.AcquireImages())
+
+    def _reset(self) -> None:
+        self._resets += 1
+        if self._resets > 12:
+            self.done = True
+        self.rig.hold("released")
+        self._ask(commands.ResetFault())
+
+    # ---- as it should not be -------------------------------------------------------------------------------------
+
+    def _mistake(self) -> None:
+        draw, rig = self._random, self.rig
+        kind = draw.choice(
+            (
+                "stop",
+                "stale",
+                "same",
+                "order",
+                "squeeze",
+                "reject",
+                "service",
+                "identity",
+                "idle",
+                "idle",
+            )
+        )
+        match kind:
+            case "stop":
+                self.stops += 1
+                self._ask(commands.Stop())
+            case "stale" if self._old_digest:
+                self._ask(commands.Arm(digest=self._old_digest))
+            case "same" if rig.state is S.CHECKED:
+                self._approve(THERAPIST)
+            case "order":
+                self._ask(draw.choice((commands.Propose(), commands.ReleaseBeam(), commands.RegisterImages(),
+                                       commands.AcquireImages(), commands.ConfirmSetup())))  # fmt: skip
+            case "squeeze":
+                rig.hold(draw.choice(("enabled", "squeezed", "released")))
+            case "reject" if rig.state in (S.CHECKED, S.APPROVED) and self._old_digest:
+                reject = commands.Reject(digest=self._old_digest, reason="poor images", text="")
+                rig.ask(reject, SECOND)
+            case "service":
+                rig.ask(commands.EnterMode(mode="service"), SERVICE)
+            case "identity" if rig.state is S.IDLE:
+                self._ask(
+                    commands.OpenPatient(
+                        plan_uid=rig.plan.plan_uid, patient_id="somebody else", birth_date=BIRTH_DATE,
+                        isocentre_id="ISO1", fraction=1,
+                    )
+                )  # fmt: skip
+            case _:
+                pass
+        if (
+            rig.state is S.IDLE
+            and rig.supervisor is not None
+            and rig.supervisor.memory.mode == "service"
+        ):
+            rig.ask(commands.EnterMode(mode="clinical rehearsal"), SERVICE)
+
+    def _ask(self, command: Command) -> Answer | None:
+        return self.rig.ask(command, THERAPIST)
