@@ -39,8 +39,10 @@ peers: setup
 test-rust:
 	cargo test --workspace --locked
 
+# What runs in virtual time shares the cores; what runs against the wall clock, on real ptys, has them to itself.
 test-python: setup
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not packaging and not hil" --numprocesses logical --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m hil $(PYTEST_ARGS)
 
 format: setup
 	cargo fmt --all

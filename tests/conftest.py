@@ -2,7 +2,9 @@
 for a machine that has hours (`HYPOTHESIS_PROFILE=campaign`, with `--timeout=0`)."""
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("dev", deadline=None, max_examples=50)
@@ -21,3 +23,11 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever lies in `tests/hil` is marked `hil`: it needs the cores to itself."""
+    hil = Path(__file__).parent / "hil"
+    for item in items:
+        if hil in item.path.parents:
+            item.add_marker("hil")
