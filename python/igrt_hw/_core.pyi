@@ -29,6 +29,7 @@ __all__ = [
     "RigidOutcome",
     "SingularError",
     "UnreachableError",
+    "draw_room",
     "reconstruct_fdk",
     "register_views",
     "register_volumes",
@@ -766,3 +767,23 @@ class ClearanceRoom:
     @staticmethod
     def poses_at(motions: Sequence[ArrayLike], s: float) -> NDArray[np.float64]:
         """Poses fixed <- frame (n, 4, 4) of such motions at s."""
+
+def draw_room(
+    room: ClearanceRoom,
+    poses: ArrayLike,
+    camera: tuple[
+        Sequence[float], Sequence[float], Sequence[float], Sequence[float], float, float | None
+    ],
+    size: tuple[int, int],
+    hidden: Sequence[bool],
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.float32]]:
+    """Draw the parts at poses fixed <- frame (frames, 4, 4), one exact ray a pixel.
+
+    `camera`: eye, right, up, towards (fixed frame, mm; the last three orthonormal), mm a pixel at the focus, distance
+    of the focus in mm or None for parallel rays. `size`: width, height. `hidden`: parts that are left out, by number.
+    Returns part numbers plus one (0: nothing), brightness 0 to 255, depth along the ray in mm; each (height, width),
+    row 0 at the top. The GIL is released; one thread.
+
+    Raises:
+        ClearanceInputError: a pose that is not rigid, a camera that is none, a picture without or with too many pixels.
+    """

@@ -29,6 +29,7 @@ from igrt_hw.client.images import KvImage
 from igrt_hw.models.commands import Command, CommandResult
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.record import RecordEntry
+from igrt_hw.models.room import RoomMap, RoomPicture, RoomQuestion
 from igrt_hw.models.status import SupervisorStatus
 from igrt_hw.models.users import ChainVerdict, Health, SignedIn
 
@@ -177,6 +178,17 @@ def drr(image_uid: str, registered: bool) -> Call[KvImage]:
     """The DRR of the same view, at the nominal or the registered pose."""
     query: dict[str, str | int | float | bool] = {"registered": registered}
     return Call("GET", f"/api/images/{image_uid}/drr", read_image, query=query)
+
+
+def room_picture(asked: RoomQuestion) -> Call[RoomPicture]:
+    """The room drawn from its collision model."""
+    query: dict[str, str | int | float | bool] = asked.model_dump(mode="json", exclude_none=True)
+    return Call("GET", "/api/room/picture", _model(TypeAdapter(RoomPicture)), query=query)
+
+
+def room_map() -> Call[RoomMap]:
+    """Clearance over gantry angle and couch rotation."""
+    return Call("GET", "/api/room/map", _model(TypeAdapter(RoomMap)))
 
 
 def record(after: int, limit: int) -> Call[list[RecordEntry]]:

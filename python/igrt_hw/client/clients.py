@@ -25,6 +25,7 @@ from igrt_hw.client.stream import StatusStream, StreamUpdate, steady_us
 from igrt_hw.models.commands import Command, CommandResult
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.record import RecordEntry
+from igrt_hw.models.room import RoomMap, RoomPicture, RoomQuestion
 from igrt_hw.models.status import SupervisorStatus
 from igrt_hw.models.users import ChainVerdict, Health, SignedIn
 
@@ -202,6 +203,14 @@ class Client:
         """The DRR of the same view, at the nominal or the registered pose."""
         return self._run(calls.drr(image_uid, registered))
 
+    def room_picture(self, asked: RoomQuestion) -> RoomPicture:
+        """The room at the live pose or on the path, drawn from the parts that clearance is measured of."""
+        return self._run(calls.room_picture(asked))
+
+    def room_map(self) -> RoomMap:
+        """Clearance over gantry angle and couch rotation, everything else where it stands now."""
+        return self._run(calls.room_map())
+
     def record(self, *, after: int = 0, limit: int = 200) -> list[RecordEntry]:
         """Entries with a sequence above `after`, oldest first."""
         return self._run(calls.record(after, limit))
@@ -335,6 +344,14 @@ class AsyncClient:
     async def drr(self, image_uid: str, *, registered: bool) -> KvImage:
         """The DRR of the same view, at the nominal or the registered pose."""
         return await self._run(calls.drr(image_uid, registered))
+
+    async def room_picture(self, asked: RoomQuestion) -> RoomPicture:
+        """The room at the live pose or on the path, drawn from the parts that clearance is measured of."""
+        return await self._run(calls.room_picture(asked))
+
+    async def room_map(self) -> RoomMap:
+        """Clearance over gantry angle and couch rotation, everything else where it stands now."""
+        return await self._run(calls.room_map())
 
     async def record(self, *, after: int = 0, limit: int = 200) -> list[RecordEntry]:
         """Entries with a sequence above `after`, oldest first."""

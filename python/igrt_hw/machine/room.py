@@ -254,6 +254,22 @@ class Room:
         """A panel state with every arm in."""
         return dict.fromkeys(self.arms, 0.0)
 
+    @property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """Name and frame of every solid, in the order of the core's numbers."""
+        return tuple(zip(self._names, self._frame_of_part, strict=True))
+
+    def poses(
+        self, axes: Sequence[float], gantry_deg: float, panel_state: PanelState
+    ) -> NDArray[np.float64]:
+        """fixed <- frame (frames, 4, 4), mm, of everything with couch, gantry and arms as given.
+
+        Raises:
+            RoomError: as `clearance`.
+        """
+        motions = self._motions(axes, axes, (gantry_deg, gantry_deg), (panel_state, panel_state))
+        return self._core.poses_at(motions, 0.0)
+
     def clearance(
         self,
         axes: Sequence[float],

@@ -473,6 +473,9 @@ def create_app(
     )
     app.state.door = door
     app.include_router(router)
+    from igrt_hw.server import sights  # builds on this module's door
+
+    app.include_router(sights.router)
     app.add_exception_handler(RefusalError, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(Exception, _failed)

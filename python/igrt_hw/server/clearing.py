@@ -49,6 +49,11 @@ class RoomChecker:
         self._machine = machine
         self._surfaces = surfaces
 
+    @property
+    def surfaces(self) -> dict[str, PatientSurface]:
+        """Patient surfaces by plan."""
+        return self._surfaces
+
     def check(
         self,
         start_axes: tuple[float, ...],

@@ -64,6 +64,7 @@ from igrt_hw.server.imaging import (
 from igrt_hw.server.pictures import Picture, scaled
 from igrt_hw.server.placement import Placement
 from igrt_hw.server.registering import PreparedPlan, drr_of, register_pair
+from igrt_hw.server.room_view import RoomViewer, Standing
 from igrt_hw.server.scribe import Scribe, ScribeError
 from igrt_hw.server.sessions import UserSession
 
@@ -141,6 +142,9 @@ class Service:
             parts.clock_us,
             lambda event: self._soon(lambda: self._feed(event)),
         )
+        self.room_viewer = RoomViewer(
+            parts.machine, parts.checker.surfaces, self.standing, parts.clock_us
+        )
         self._broken = ""
         self._ticked_us = 0
         self._status_cache: tuple[int, str] = (-STATUS_AGE_US_MAX, "")
@@ -181,6 +185,7 @@ class Service:
         self._loop = None  # what the lines say while they close is no news
         self._carry_out_stop("the service is ending")
         self.note("service", "service", "the service ended", {})
+        self.room_viewer.close()
         await asyncio.to_thread(self._close_lines)
         await asyncio.to_thread(self._scribe.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -424,6 +429,31 @@ class Service:
         table = self._parts.machine.couch().forward(shelf.registered_axes).matrix()
         return PatientLies(
             shelf.plan_uid, np.linalg.inv(table) @ np.array(found.fixed_from_patient)
+        )
+
+    def standing(self) -> Standing:
+        """Where everything stands now, for pictures; raises `JobError` until couch and imager were heard."""
+        m = self._supervisor.memory
+        couch, imager = m.couch, m.imager
+        if couch.last is None or couch.heard_us is None:
+            raise JobError("the couch was never heard, so nobody knows where it stands")
+        if imager.last is None or imager.heard_us is None:
+            raise JobError("the imager was never heard, so nobody knows where the gantry stands")
+        lies = self._patient_lies()
+        registered = lies is not None
+        if lies is None and m.plan is not None and m.isocentre is not None:
+            loaded = self._parts.plans[m.plan.plan_uid].loaded
+            placement = Placement.of(loaded, m.isocentre.isocentre_id)
+            lies = PatientLies(m.plan.plan_uid, placement.table_from_patient)
+        content = m.proposal.content if m.proposal is not None else None
+        return Standing(
+            axes=couch.last.primary,
+            gantry_deg=imager.last.gantry_deg,
+            arms=imager.last.arms,
+            heard_us=min(couch.heard_us, imager.heard_us),
+            lies=lies,
+            registered=registered,
+            path=None if content is None else (content.start_axes, content.target_axes),
         )
 
     # ---- people ----------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ fn rigid(matrix: &[[f64; 4]; 4], what: &str) -> PyResult<Rigid> {
     Rigid::from_rows(&[a, b, c, x, d, e, f, y, g, h, i, z], what).or_raise()
 }
 
-fn rigids(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<Rigid>> {
+pub(crate) fn rigids(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<Rigid>> {
     matrices(value, what)?
         .iter()
         .enumerate()
@@ -267,7 +267,7 @@ type SweepTuple<'py> = (
 /// Parts on frames and the pairs of them that are measured.
 #[pyclass(frozen, name = "ClearanceRoom", module = "igrt_hw._core")]
 pub(crate) struct PyClearanceRoom {
-    room: Room,
+    pub(crate) room: Room,
 }
 
 #[pymethods]

@@ -8,6 +8,7 @@ mod error;
 mod imaging;
 mod numbers;
 mod pose;
+mod room_view;
 mod volumes;
 
 /// The Rust core of igrt-hw: kinematics, clearance, projection and registration.
@@ -31,6 +32,8 @@ mod _core {
     };
     #[pymodule_export]
     use crate::pose::PyPose;
+    #[pymodule_export]
+    use crate::room_view::draw_room;
     #[pymodule_export]
     use crate::volumes::{PyRigidOutcome, reconstruct_fdk, register_volumes};
 

@@ -24,6 +24,7 @@ mod surfaces;
 mod sweep;
 mod tree;
 mod triangle;
+mod view;
 
 pub use chain::{Chain, Joint};
 pub use error::{ClearanceError, MeshFault};
@@ -37,3 +38,4 @@ pub use room::{Geometry, Pair, PartSpec, Precision, Room, Separation};
 pub use search::{EXACT_SLACK_MM, FAST_SLACK_MM};
 pub use solid::{Sample, Solid};
 pub use sweep::{CONTACT_MM, Place, Station, Sweep, SweepOptions};
+pub use view::{Camera, PIXELS_MAX, View};
