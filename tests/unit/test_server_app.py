@@ -198,6 +198,8 @@ CALLS_THAT_NEED_A_SESSION = [
     ("GET", "/api/images/1.2.3/drr"),
     ("GET", "/api/record"),
     ("GET", "/api/record/verify"),
+    ("GET", "/api/room/picture"),
+    ("GET", "/api/room/map"),
     ("POST", "/api/logout"),
     ("POST", "/api/second_person"),
 ]
