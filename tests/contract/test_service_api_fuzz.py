@@ -13,6 +13,7 @@ import argon2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from qa_books import qa_books
 from room_rig import Room
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -49,13 +50,14 @@ class Supervised:
 
     def __init__(self, state: str) -> None:
         self.room = Room().to(state)
+        self.books = qa_books()
 
     def fingerprint(self) -> str:
         """Everything a command could change."""
         m = self.room.supervisor.memory
         return repr((m.state, m.mode, m.plan, m.isocentre, m.fraction, m.setup_confirmed, m.stamp,
                      m.registration, m.proposal, m.challenge, m.approvals, m.motion, m.executed,
-                     m.override, m.pending))  # fmt: skip
+                     m.override, m.pending, m.qa))  # fmt: skip
 
     def status(self) -> Any:
         return status(self.room.supervisor, self.room.now_us)

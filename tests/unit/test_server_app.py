@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from idle_service import idle_status
 from pydantic import TypeAdapter
+from qa_books import qa_books
 from sqlalchemy import create_engine
 
 from igrt_hw.client import (
@@ -55,6 +56,10 @@ EVERY_COMMAND: dict[str, Command] = {
         commands.NextIsocentre(isocentre_id="ISO2"),
         commands.EnterMode(mode="service"),
         commands.HomeCouch(),
+        commands.BeginQa(level="general"),
+        commands.WatchInterlock(test="Door"),
+        commands.NoteQa(test="Lasers", value=0.5),
+        commands.FinishQa(),
         commands.ClosePatient(),
     )
 }
@@ -77,9 +82,13 @@ release_beam             yes       yes       no        no
 acknowledge_alarm        yes       yes       yes       yes
 reset_fault              yes       yes       no        yes
 next_isocentre           yes       yes       no        no
-enter_mode               no        yes       no        yes
+enter_mode               yes       yes       no        yes
 home_couch               no        yes       no        yes
 close_patient            yes       yes       no        no
+begin_qa                 yes       yes       no        yes
+watch_interlock          yes       yes       no        yes
+note_qa                  yes       yes       no        yes
+finish_qa                yes       yes       no        yes
 """
 CELLS = [
     (kind, role, cell == "yes")
@@ -146,6 +155,7 @@ class Bench:
         for role in Role:
             users.add(role.value, role.value.title(), role, PASSWORD)
         self.service = Recorded()
+        self.service.books = qa_books()
         self.door = Door(
             service=self.service,
             users=users,
@@ -200,6 +210,13 @@ CALLS_THAT_NEED_A_SESSION = [
     ("GET", "/api/record/verify"),
     ("GET", "/api/room/picture"),
     ("GET", "/api/room/map"),
+    ("GET", "/api/qa/tests"),
+    ("GET", "/api/qa/runs"),
+    ("GET", "/api/qa/trend"),
+    ("GET", "/api/trends/shifts"),
+    ("GET", "/api/review/overrides"),
+    ("GET", "/api/review/alarms"),
+    ("GET", "/api/procedures"),
     ("POST", "/api/logout"),
     ("POST", "/api/second_person"),
 ]
@@ -409,3 +426,30 @@ async def test_commands_of_many_clients_do_not_wait_for_a_slow_sign_in(bench):
     await client.send(commands.Stop())
     assert not signing_in.done()
     await signing_in
+
+
+async def test_the_day_is_read_back_as_it_was_recorded(bench):
+    client = await bench.signed_in()
+    assert {test.name for test in await client.qa_tests()} >= {"Door", "Shift test: matching"}
+    (run,) = await client.qa_runs()
+    assert (run.run_id, run.passed, run.missing) == ("Q-1", False, ("Door",))
+    assert [result.value for result in run.results] == [0.5]
+    trend = await client.qa_trend("Lasers")
+    assert [point.value for point in trend.points] == [0.5]
+    assert (trend.limit_general, trend.limit_stereotactic, trend.mean) == (2.0, 1.0, 0.5)
+    review = await client.override_review()
+    assert (len(review.overrides), review.setups, review.rate) == (1, 1, 1.0)
+    assert {count.name for count in review.by_person} == {"thea", "phil"}
+    alarms = await client.alarm_review()
+    assert (alarms.raised, alarms.rates[0].ended_unacknowledged) == (1, 1)
+    shifts = await client.shift_trend("IGRT-0001", "1.2.3.plan")
+    assert shifts.levels.site == "lung_sbrt"
+    assert {p.name for p in await client.procedures()} >= {"egress", "fault"}
+
+
+async def test_a_test_or_a_patient_that_is_not_there_is_a_404(bench):
+    client = await bench.signed_in()
+    with pytest.raises(NotFoundError, match="no daily test"):
+        await client.qa_trend("Weather")
+    with pytest.raises(NotFoundError, match="no such plan"):
+        await client.shift_trend("IGRT-0001", "1.2.3.other")

@@ -912,9 +912,9 @@ def test_needed_next_follows_what_is_open() -> None:
     assert "another person" in status(room.supervisor, room.now_us).needed_next
 
 
-def test_a_mode_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="not there yet"):
-        SupervisorConfig(machine="m", software_version="v", mode="daily QA")
+def test_a_daily_test_that_is_not_there_cannot_be_required() -> None:
+    with pytest.raises(ValueError, match="none of: Weather"):
+        SupervisorConfig(machine="m", software_version="v", qa_required=("Weather",))
 
 
 def test_supervisor_time_does_not_run_backwards() -> None:

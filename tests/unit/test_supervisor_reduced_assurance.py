@@ -10,6 +10,7 @@ from room_rig import Room
 from igrt_hw.models.commands import Arm
 from igrt_hw.models.proposal import CheckOutcome
 from igrt_hw.safety import effects as fx
+from igrt_hw.safety.rules import SITE_RULES, SiteRule, SupervisorConfig, demonstration_rules
 from igrt_hw.safety.status_view import status
 
 MISSING = ("no lease: only the wire stops it", "no plan digest: targets are read back")
@@ -47,6 +48,19 @@ def test_couch_that_promises_everything_passes_the_same_check() -> None:
     assert proposal is not None
     said = {check.name: check for check in proposal.content.checks}
     assert said["couch assurance"].outcome is CheckOutcome.PASS
+
+
+# safety: SR-36
+@pytest.mark.parametrize(("rules", "people"), [(SITE_RULES, 2), (demonstration_rules(), 1)])
+def test_a_second_person_approves_on_a_couch_of_reduced_assurance_where_the_site_rule_says_so(
+    rules: tuple[SiteRule, ...], people: int
+) -> None:
+    room = Room(SupervisorConfig(machine="linac", software_version="0", site_rules=rules))
+    room.couch.extra = {**GCS}
+    room.to("CHECKED")
+    proposal = room.supervisor.memory.proposal
+    assert proposal is not None
+    assert proposal.content.approvals_needed == people
 
 
 # safety: SR-37

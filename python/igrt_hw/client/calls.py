@@ -28,15 +28,22 @@ from igrt_hw.client.errors import (
 from igrt_hw.client.images import KvImage
 from igrt_hw.models.commands import Command, CommandResult
 from igrt_hw.models.plan import TreatmentPlan
+from igrt_hw.models.procedures import Procedure
+from igrt_hw.models.qa import QaRun, QaTest, QaTrend
 from igrt_hw.models.record import RecordEntry
+from igrt_hw.models.review import AlarmReview, OverrideReview
 from igrt_hw.models.room import RoomMap, RoomPicture, RoomQuestion
 from igrt_hw.models.status import SupervisorStatus
+from igrt_hw.models.trends import ShiftTrend
 from igrt_hw.models.users import ChainVerdict, Health, SignedIn
 
 Answer = TypeVar("Answer")
 
 _PLANS = TypeAdapter(list[TreatmentPlan])
 _ENTRIES = TypeAdapter(list[RecordEntry])
+_QA_TESTS = TypeAdapter(list[QaTest])
+_QA_RUNS = TypeAdapter(list[QaRun])
+_PROCEDURES = TypeAdapter(list[Procedure])
 _COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
 
 _ERROR_OF_CODE: dict[int, type[ClientError]] = {
@@ -199,3 +206,45 @@ def record(after: int, limit: int) -> Call[list[RecordEntry]]:
 def verify_record() -> Call[ChainVerdict]:
     """Check the record's hash chain."""
     return Call("GET", "/api/record/verify", _model(TypeAdapter(ChainVerdict)))
+
+
+def qa_tests() -> Call[list[QaTest]]:
+    """The daily tests with their steps and tolerances."""
+    return Call("GET", "/api/qa/tests", _model(_QA_TESTS))
+
+
+def qa_runs(limit: int) -> Call[list[QaRun]]:
+    """Daily QA runs, newest first."""
+    return Call("GET", "/api/qa/runs", _model(_QA_RUNS), query={"limit": limit})
+
+
+def qa_trend(test: str, days: int) -> Call[QaTrend]:
+    """One daily test over time."""
+    query: dict[str, str | int | float | bool] = {"test": test, "days": days}
+    return Call("GET", "/api/qa/trend", _model(TypeAdapter(QaTrend)), query=query)
+
+
+def shift_trend(patient_id: str, plan_uid: str) -> Call[ShiftTrend]:
+    """The shifts of a patient under a plan, with the action levels of its site."""
+    query: dict[str, str | int | float | bool] = {"patient_id": patient_id, "plan_uid": plan_uid}
+    return Call("GET", "/api/trends/shifts", _model(TypeAdapter(ShiftTrend)), query=query)
+
+
+def override_review(days: int) -> Call[OverrideReview]:
+    """Overrides and their rates."""
+    return Call(
+        "GET",
+        "/api/review/overrides",
+        _model(TypeAdapter(OverrideReview)),
+        query={"days": days},
+    )
+
+
+def alarm_review(days: int) -> Call[AlarmReview]:
+    """Alarms and their rates."""
+    return Call("GET", "/api/review/alarms", _model(TypeAdapter(AlarmReview)), query={"days": days})
+
+
+def procedures() -> Call[list[Procedure]]:
+    """What to do when something went wrong, step by step."""
+    return Call("GET", "/api/procedures", _model(_PROCEDURES))

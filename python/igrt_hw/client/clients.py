@@ -24,9 +24,13 @@ from igrt_hw.client.images import KvImage
 from igrt_hw.client.stream import StatusStream, StreamUpdate, steady_us
 from igrt_hw.models.commands import Command, CommandResult
 from igrt_hw.models.plan import TreatmentPlan
+from igrt_hw.models.procedures import Procedure
+from igrt_hw.models.qa import QaRun, QaTest, QaTrend
 from igrt_hw.models.record import RecordEntry
+from igrt_hw.models.review import AlarmReview, OverrideReview
 from igrt_hw.models.room import RoomMap, RoomPicture, RoomQuestion
 from igrt_hw.models.status import SupervisorStatus
+from igrt_hw.models.trends import ShiftTrend
 from igrt_hw.models.users import ChainVerdict, Health, SignedIn
 
 Answer = TypeVar("Answer")
@@ -219,6 +223,34 @@ class Client:
         """Check the record's hash chain."""
         return self._run(calls.verify_record())
 
+    def qa_tests(self) -> list[QaTest]:
+        """The daily tests with their steps and tolerances."""
+        return self._run(calls.qa_tests())
+
+    def qa_runs(self, *, limit: int = 30) -> list[QaRun]:
+        """Daily QA runs, newest first."""
+        return self._run(calls.qa_runs(limit))
+
+    def qa_trend(self, test: str, *, days: int = 365) -> QaTrend:
+        """One daily test over time; raises `NotFoundError` for a test that there is none of."""
+        return self._run(calls.qa_trend(test, days))
+
+    def shift_trend(self, patient_id: str, plan_uid: str) -> ShiftTrend:
+        """The shifts of a patient under a plan this service has read, with the action levels of its site."""
+        return self._run(calls.shift_trend(patient_id, plan_uid))
+
+    def override_review(self, *, days: int = 1) -> OverrideReview:
+        """Overrides of the last days and their rates."""
+        return self._run(calls.override_review(days))
+
+    def alarm_review(self, *, days: int = 1) -> AlarmReview:
+        """Alarms of the last days and their rates."""
+        return self._run(calls.alarm_review(days))
+
+    def procedures(self) -> list[Procedure]:
+        """What to do when something went wrong, step by step."""
+        return self._run(calls.procedures())
+
     def wait_for(
         self, wanted: Callable[[SupervisorStatus], bool], timeout_s: float, what: str
     ) -> SupervisorStatus:
@@ -360,6 +392,34 @@ class AsyncClient:
     async def verify_record(self) -> ChainVerdict:
         """Check the record's hash chain."""
         return await self._run(calls.verify_record())
+
+    async def qa_tests(self) -> list[QaTest]:
+        """The daily tests with their steps and tolerances."""
+        return await self._run(calls.qa_tests())
+
+    async def qa_runs(self, *, limit: int = 30) -> list[QaRun]:
+        """Daily QA runs, newest first."""
+        return await self._run(calls.qa_runs(limit))
+
+    async def qa_trend(self, test: str, *, days: int = 365) -> QaTrend:
+        """One daily test over time; raises `NotFoundError` for a test that there is none of."""
+        return await self._run(calls.qa_trend(test, days))
+
+    async def shift_trend(self, patient_id: str, plan_uid: str) -> ShiftTrend:
+        """The shifts of a patient under a plan this service has read, with the action levels of its site."""
+        return await self._run(calls.shift_trend(patient_id, plan_uid))
+
+    async def override_review(self, *, days: int = 1) -> OverrideReview:
+        """Overrides of the last days and their rates."""
+        return await self._run(calls.override_review(days))
+
+    async def alarm_review(self, *, days: int = 1) -> AlarmReview:
+        """Alarms of the last days and their rates."""
+        return await self._run(calls.alarm_review(days))
+
+    async def procedures(self) -> list[Procedure]:
+        """What to do when something went wrong, step by step."""
+        return await self._run(calls.procedures())
 
     def stream(
         self, terminal_id: str | None = None, *, alive: Callable[[], bool] = lambda: True

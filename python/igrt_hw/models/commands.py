@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from igrt_hw.models.base import Frozen
+from igrt_hw.models.qa import QaLevel
 
 RejectReason = Literal[
     "wrong match", "implausible shift", "patient moved", "poor images", "clinical decision", "other"
@@ -133,16 +134,51 @@ class NextIsocentre(Frozen):
 
 
 class EnterMode(Frozen):
-    """Change what the room is for, with nobody on the couch. In service mode no patient can be opened."""
+    """Change what the room is for, with nobody on the couch. In service mode no patient can be opened, in daily QA
+    only a phantom."""
 
     kind: Literal["enter_mode"] = "enter_mode"
-    mode: Literal["clinical rehearsal", "service"]
+    mode: Literal["clinical rehearsal", "service", "daily QA"]
 
 
 class HomeCouch(Frozen):
     """Let the couch pass its reference marks; service mode, with the enable held."""
 
     kind: Literal["home_couch"] = "home_couch"
+
+
+class BeginQa(Frozen):
+    """Begin the daily QA of this room, at the tolerances of a level; daily QA mode.
+
+    A run that was begun and not finished has failed.
+    """
+
+    kind: Literal["begin_qa"] = "begin_qa"
+    level: QaLevel
+
+
+class WatchInterlock(Frozen):
+    """Watch one interlock of the run: broken in the room it has to be seen, forbid what it guards, and hold again."""
+
+    kind: Literal["watch_interlock"] = "watch_interlock"
+    test: str = Field(max_length=80)
+
+
+class NoteQa(Frozen):
+    """Enter what was measured by hand: `value` in the unit of a test that has a tolerance, `passed` for one that is
+    functional; one of the two."""
+
+    kind: Literal["note_qa"] = "note_qa"
+    test: str = Field(max_length=80)
+    value: float | None = None
+    passed: bool | None = None
+    text: str = Field(default="", max_length=500)
+
+
+class FinishQa(Frozen):
+    """End the daily QA: it passes if every required test has."""
+
+    kind: Literal["finish_qa"] = "finish_qa"
 
 
 class ClosePatient(Frozen):
@@ -169,6 +205,10 @@ Command = Annotated[
     | NextIsocentre
     | EnterMode
     | HomeCouch
+    | BeginQa
+    | WatchInterlock
+    | NoteQa
+    | FinishQa
     | ClosePatient,
     Field(discriminator="kind"),
 ]

@@ -6,6 +6,7 @@ from typing import Literal
 from igrt_hw.models.base import Frozen
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.proposal import Approval, Proposal, RegistrationSummary, Verification
+from igrt_hw.models.qa import QaStanding, QaView
 
 
 class LoopState(StrEnum):
@@ -190,3 +191,11 @@ class SupervisorStatus(Frozen):
     terminal_age_ms: float | None
     record_entries: int
     record_head: str
+    qa: QaView | None = None
+    """The daily QA that is going on."""
+    daily_qa: QaStanding | None = None
+    """Whether daily QA passed today, as asked when the patient was opened or a run finished; None: not asked yet."""
+    procedure: str = ""
+    """Name of the procedure (`/api/procedures`) that this state asks for; empty: none."""
+    alarms_per_hour: int = 0
+    """Alarms raised within the last hour."""

@@ -19,7 +19,6 @@ from sqlalchemy import (
     Column,
     Connection,
     Integer,
-    MetaData,
     String,
     Table,
     Text,
@@ -27,19 +26,21 @@ from sqlalchemy import (
     event,
     func,
     insert,
+    inspect,
     select,
     text,
 )
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
+from igrt_hw.models.qa import QaResult
 from igrt_hw.models.record import RecordEntry
-from igrt_hw.records import anchor
+from igrt_hw.records import anchor, qa
 from igrt_hw.records.chain import ChainProblem, Head, follow, next_entry
+from igrt_hw.records.tables import METADATA
 
 PAGE = 500
 
-METADATA = MetaData()
 ENTRIES = Table(
     "entries",
     METADATA,
@@ -54,11 +55,11 @@ ENTRIES = Table(
     Column("digest", String(64), nullable=False, unique=True),
 )
 
-_TRIGGERS = (
-    "CREATE TRIGGER IF NOT EXISTS entries_no_update BEFORE UPDATE ON entries "
-    "BEGIN SELECT RAISE(ABORT, 'the record is append-only'); END",
-    "CREATE TRIGGER IF NOT EXISTS entries_no_delete BEFORE DELETE ON entries "
-    "BEGIN SELECT RAISE(ABORT, 'the record is append-only'); END",
+_TRIGGERS = tuple(
+    f"CREATE TRIGGER IF NOT EXISTS {table}_no_{act.lower()} BEFORE {act} ON {table} "
+    "BEGIN SELECT RAISE(ABORT, 'the record is append-only'); END"
+    for table in ("entries", "qa_results")
+    for act in ("UPDATE", "DELETE")
 )
 
 
@@ -164,6 +165,7 @@ class RecordStore:
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(ENTRIES), [_to_row(entry) for entry in entries])
+                qa.store(connection, entries)
         except SQLAlchemyError as error:
             raise RecordStoreError(f"{self._path}: cannot append: {_cause(error)}") from error
         self._head = head
@@ -208,6 +210,17 @@ class RecordStore:
         with self._engine.connect() as connection:
             return tuple(_to_entry(row) for row in connection.execute(query).mappings())
 
+    def qa_results(self, test: str | None = None) -> tuple[QaResult, ...]:
+        """Results of daily QA from their table, oldest first; of one test, or of all."""
+        if self._read_only and not self._has_qa():
+            return ()
+        with self._engine.connect() as connection:
+            return qa.stored(connection, test)
+
+    def _has_qa(self) -> bool:
+        """A record of an older version that nobody has written to since has no such table."""
+        return inspect(self._engine).has_table("qa_results")
+
     def export(self) -> Iterator[str]:
         """JSON lines, one entry each, that carry the whole chain."""
         for entry in self.all():
@@ -223,7 +236,14 @@ class RecordStore:
             return ChainProblem(0, f"an entry cannot be read: {error}")
         if problem is not None:
             return problem
-        return self._compare_with_anchor(head) or self._opening_problem
+        return self._compare_with_anchor(head) or self._opening_problem or self._compare_qa()
+
+    def _compare_qa(self) -> ChainProblem | None:
+        try:
+            wrong = qa.disagreement(self.of_kind(qa.RESULT), self.qa_results())
+        except ValueError as error:
+            wrong = f"a QA result cannot be read: {error}"
+        return ChainProblem(0, wrong) if wrong else None
 
     def _compare_with_anchor(self, head: Head) -> ChainProblem | None:
         try:

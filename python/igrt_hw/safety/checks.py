@@ -14,16 +14,12 @@ from igrt_hw.geometry import AXIS_NAMES, Correction, leverage_mm, wrap_deg
 from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.plan import PlannedIsocentre, TreatmentPlan
 from igrt_hw.models.proposal import Check, CheckOutcome, ClearanceStrip, ImageStamp
+from igrt_hw.models.qa import QaStanding
 from igrt_hw.safety.couch_model import CouchModel, rotation_total_deg
 from igrt_hw.safety.events import CouchHeard, RegistrationDone
 from igrt_hw.safety.rules import SiteRule, SupervisorConfig
 
 PASS, WARN, REFUSE = CheckOutcome.PASS, CheckOutcome.WARN, CheckOutcome.REFUSE
-
-SECOND_PERSON_CHECKS = frozenset(
-    {"registration verdict", "plausibility", "last shift", "isocentre distance"}
-)
-"""A warning of one of these asks for a second person whatever the size of the shift."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +40,8 @@ class ProposalInputs:
     now_us: int
     history: tuple[TreatedShift, ...] = ()
     last_shift: Correction | None = None
+    daily_qa: QaStanding | None = None
+    """None: not asked for in this mode."""
 
     @property
     def correction(self) -> Correction:
@@ -406,6 +404,19 @@ def isocentre_distance(given: ProposalInputs) -> Check:
     return _answer("isocentre distance", sentence, WARN if bad else PASS, detail, source, margin)
 
 
+def daily_qa(given: ProposalInputs) -> Check:
+    """Daily QA of this room passed today, at the tolerances of the site."""
+    rule, found = given.rule, given.daily_qa
+    sentence = f"Daily QA of this room passed today, at {rule.daily_qa_level} tolerances."
+    source = "TG-142 daily tests (clinical facts 2.2)"
+    if rule.daily_qa == "not asked" or found is None:
+        return _answer("daily QA", sentence, PASS, "not asked for", source)
+    if found.passed_today:
+        return _answer("daily QA", sentence, PASS, found.sentence, source)
+    outcome = REFUSE if rule.daily_qa == "required" else WARN
+    return _answer("daily QA", sentence, outcome, found.sentence, source)
+
+
 CHECKS: tuple[Callable[[ProposalInputs], Check], ...] = (
     identity,
     patient_position,
@@ -425,6 +436,7 @@ CHECKS: tuple[Callable[[ProposalInputs], Check], ...] = (
     speed,
     second_channel,
     assurance,
+    daily_qa,
 )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from igrt_hw.geometry import Correction
+from igrt_hw.guidance.daily_shift import ShiftTest
+from igrt_hw.models.qa import QaLevel
 
 
 class UnreachableError(ValueError):
@@ -74,6 +76,17 @@ class CouchModel(Protocol):
 
     def isocentre_in_table(self, axes: tuple[float, ...]) -> tuple[float, float, float]:
         """Where the isocentre is in the table-top frame, mm: pitch and roll included."""
+
+    def judge_shift(
+        self,
+        aligned: tuple[float, ...],
+        displaced: tuple[float, ...],
+        found: Correction,
+        reached: tuple[float, ...],
+        still_asked: Correction | None,
+        level: QaLevel,
+    ) -> ShiftTest:
+        """The filled form of the daily shift test (`igrt_hw.guidance.daily_shift`)."""
 
     def table_position(
         self, axes: tuple[float, ...]

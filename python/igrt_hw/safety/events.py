@@ -13,6 +13,7 @@ from igrt_hw.models.commands import Command
 from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.proposal import ClearanceStrip, ImageStamp, RegistrationSummary
+from igrt_hw.models.qa import QaRun
 from igrt_hw.models.status import ImageView
 
 DeviceName = Literal["couch", "imager", "pendant"]
@@ -44,6 +45,8 @@ class UserCommand:
     """For `OpenPatient`: the plan that the command names, as the shell read it; None if it read no such plan."""
     history: tuple[TreatedShift, ...] = ()
     """For `OpenPatient`: what this patient was moved by before, from the record (`records.history`)."""
+    qa_runs: tuple[QaRun, ...] = ()
+    """For `OpenPatient`: the daily QA runs of late, from the record (`records.qa`), newest first."""
 
 
 @dataclass(frozen=True, slots=True)

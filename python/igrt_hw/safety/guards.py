@@ -16,11 +16,13 @@ from igrt_hw.models.commands import (
     Reject,
     RequestChallenge,
 )
+from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.proposal import CheckOutcome
 from igrt_hw.safety import checks
 from igrt_hw.safety.events import DeviceName, Event, PlanUploaded, UserCommand
 from igrt_hw.safety.interlocks import Act, broken
 from igrt_hw.safety.memory import Memory
+from igrt_hw.safety.qa_standing import standing
 from igrt_hw.safety.transitions import Guard
 
 
@@ -60,7 +62,7 @@ def _identity_matches(m: Memory, ask: Ask) -> str | None:
     user = ask.user
     if user is None or not isinstance(user.command, OpenPatient):
         return "no patient was named"
-    if m.mode != "clinical rehearsal":
+    if m.mode == "service":
         return f"the room is in the mode {m.mode}: no patient is treated in it"
     wanted, plan = user.command, user.plan
     if plan is None or plan.plan_uid != wanted.plan_uid:
@@ -79,7 +81,23 @@ def _identity_matches(m: Memory, ask: Ask) -> str | None:
     if plan.patient_position not in m.config.patient_positions:
         tested = ", ".join(m.config.patient_positions)
         return f"patient position {plan.patient_position} has not been tested in this room (tested: {tested})"
-    return None
+    return _not_in_this_mode(m, ask, plan)
+
+
+def _not_in_this_mode(m: Memory, ask: Ask, plan: TreatmentPlan) -> str | None:
+    """In daily QA a phantom and nobody else; in the clinical rehearsal nobody without the daily QA of the site."""
+    if m.mode == "daily QA":
+        if plan.patient.patient_id in m.config.qa_patient_ids:
+            return None
+        known = ", ".join(m.config.qa_patient_ids) or "none is named"
+        return f"in the mode daily QA only a phantom is opened (phantoms: {known})"
+    rule = m.config.rule_for(plan.site)
+    if rule.daily_qa != "required":
+        return None
+    found = standing(m.qa_runs, m.day(ask.now_us), m.config.machine, rule)
+    if found.passed_today:
+        return None
+    return f"site {rule.site} asks for daily QA: {found.sentence}. Do it in the mode daily QA first"
 
 
 def _date(text: str) -> str:
@@ -94,6 +112,8 @@ def _couch_at_planned_position(m: Memory, ask: Ask) -> str | None:
     in_the_way = _in_the_way(m, ask, Act.SETUP)
     if in_the_way:
         return in_the_way
+    if m.qa is not None and m.qa.aligned is not None:
+        return _known_shift(m, m.qa.aligned, m.couch.last.primary)
     stands = m.model.table_position(m.couch.last.primary)
     beyond = checks.beyond_tolerance(m.plan, m.isocentre, stands)
     if beyond:
@@ -103,6 +123,17 @@ def _couch_at_planned_position(m: Memory, ask: Ask) -> str | None:
             + ". Move it there first"
         )
     return None
+
+
+def _known_shift(m: Memory, aligned: tuple[float, ...], stands: tuple[float, ...]) -> str | None:
+    """The shift test displaces an aligned phantom on purpose, inside the window of one correction."""
+    moved = m.model.difference(aligned, stands)
+    if moved.mm <= m.rule.window_mm and moved.deg <= m.rule.window_deg:
+        return None
+    return (
+        f"the phantom is {moved.mm:.1f} mm, {moved.deg:.1f} deg from where it was aligned, beyond the window of one "
+        f"correction ({m.rule.window_mm:g} mm, {m.rule.window_deg:g} deg)"
+    )
 
 
 def _override_possible(m: Memory, ask: Ask) -> str | None:
@@ -376,6 +407,9 @@ def _mode_may_change(m: Memory, ask: Ask) -> str | None:
         return "no mode was named"
     if user.command.mode == m.mode:
         return f"the room is in the mode {m.mode}"
+    allowed = [role.value for role in dict(m.config.mode_roles).get(user.command.mode, ())]
+    if user.role not in allowed:
+        return f"a {user.role} may not enter the mode {user.command.mode}; ask a {' or '.join(allowed)}"
     if couch is not None and couch.moving:
         return "the couch is moving; wait until it is at rest"
     return _busy(m) or _no_fault_latched(m, ask)

@@ -40,7 +40,7 @@ class Loop:
         draw: Callable[[int], int],
         utc_origin: datetime,
     ) -> None:
-        self._m = Memory(config=config, model=model, mode=config.mode)
+        self._m = Memory(config=config, model=model, mode=config.mode, utc_origin=utc_origin)
         self._draw = draw
         self._utc_origin = utc_origin
         self._alarms = AlarmBoard()

@@ -16,8 +16,10 @@ from igrt_hw.geometry import (
     deg_to_udeg,
     mm_to_um,
 )
+from igrt_hw.guidance.daily_shift import ShiftTest, judge_shift
 from igrt_hw.machine import Machine
 from igrt_hw.machine.description import Axis
+from igrt_hw.models.qa import QaLevel
 from igrt_hw.safety.couch_model import PoseDifference, UnreachableError
 
 Axes = tuple[float, ...]
@@ -113,6 +115,20 @@ class MachineCouch:
         """Where the isocentre is in the table-top frame, mm."""
         x, y, z = self._couch.forward(axes).inverse().translation_mm
         return x, y, z
+
+    def judge_shift(
+        self,
+        aligned: Axes,
+        displaced: Axes,
+        found: Correction,
+        reached: Axes,
+        still_asked: Correction | None,
+        level: QaLevel,
+    ) -> ShiftTest:
+        """The filled form of the daily shift test."""
+        return judge_shift(
+            self._couch, aligned, displaced, found, reached, still_asked=still_asked, level=level
+        )
 
     def table_position(
         self, axes: tuple[float, ...]

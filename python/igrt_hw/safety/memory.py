@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Generic, Literal, TypeVar
 
 from igrt_hw.geometry import Correction, wrap_deg
@@ -10,6 +11,7 @@ from igrt_hw.models.commands import OverrideSetup
 from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.plan import PlannedIsocentre, TreatmentPlan
 from igrt_hw.models.proposal import Approval, ImageStamp, Proposal, Verification
+from igrt_hw.models.qa import QaRun, QaStanding
 from igrt_hw.models.status import ImageView, LoopState
 from igrt_hw.safety.approvals import OpenChallenge
 from igrt_hw.safety.couch_model import CouchModel
@@ -21,6 +23,7 @@ from igrt_hw.safety.events import (
     PlanUploaded,
     RegistrationDone,
 )
+from igrt_hw.safety.interlock_tests import Watching
 from igrt_hw.safety.interlocks import Situation
 from igrt_hw.safety.motion_plan import MotionPlan
 from igrt_hw.safety.proposals import Draft
@@ -126,6 +129,20 @@ class Jog:
 
 
 @dataclass(slots=True)
+class QaSession:
+    """The daily QA that is going on, and what the loop has done with the phantom so far (`daily_qa.py`)."""
+
+    run: QaRun
+    watching: Watching | None = None
+    seen: RegistrationDone | None = None
+    """The registration that was looked at last."""
+    aligned: tuple[float, ...] | None = None
+    displaced: tuple[float, ...] | None = None
+    found: Correction | None = None
+    reached: tuple[float, ...] | None = None
+
+
+@dataclass(slots=True)
 class Memory:
     """The state of the loop and all it rests on."""
 
@@ -182,6 +199,14 @@ class Memory:
     jog_ended_us: int | None = None
     homing_since_us: int | None = None
 
+    qa: QaSession | None = None
+    qa_runs: tuple[QaRun, ...] = ()
+    """Runs that were finished, as far as they were told (`UserCommand.qa_runs`) or seen, newest first."""
+    daily_qa: QaStanding | None = None
+    door_open_us: int | None = None
+    """Since when the door is seen open; None while it is closed or the imager is not heard."""
+    utc_origin: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+
     pending: dict[int, Pending] = field(default_factory=dict)
     permission: bool = False
 
@@ -189,6 +214,11 @@ class Memory:
     def rule(self) -> SiteRule:
         """The rule of the site of the bound plan."""
         return self.config.rule_for(self.plan.site if self.plan is not None else "general")
+
+    def day(self, now_us: int) -> str:
+        """The calendar day of the room at an instant of the supervisor's clock, YYYY-MM-DD."""
+        at = self.utc_origin.astimezone(UTC) + timedelta(microseconds=now_us)
+        return (at + timedelta(minutes=self.config.utc_offset_min)).date().isoformat()
 
     def device(
         self, name: DeviceName

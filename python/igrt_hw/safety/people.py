@@ -19,12 +19,13 @@ from igrt_hw.safety.approvals import (
 )
 from igrt_hw.safety.checks import ProposalInputs, what_can_be_done
 from igrt_hw.safety.couch_model import UnreachableError
+from igrt_hw.safety.daily_qa import DailyQa
 from igrt_hw.safety.guards import GUARDS, Ask, setup_beyond
-from igrt_hw.safety.manual import Manual
 from igrt_hw.safety.memory import (
     AskedOverride,
     Motion,
 )
+from igrt_hw.safety.qa_standing import standing
 from igrt_hw.safety.transitions import (
     IN_MOTION,
     PENDING,
@@ -37,7 +38,7 @@ S = LoopState
 T = Trigger
 
 
-class People(Manual):
+class People(DailyQa):
     """One handler for each command; who may give it was asked before, when it may be given is asked here."""
 
     def _command(self, user: ev.UserCommand, now_us: int) -> None:
@@ -58,6 +59,10 @@ class People(Manual):
             "next_isocentre": self._next_isocentre,
             "enter_mode": self._enter_mode,
             "home_couch": self._home_couch,
+            "begin_qa": self._begin_qa,
+            "watch_interlock": self._watch_interlock,
+            "note_qa": self._note_qa,
+            "finish_qa": self._finish_qa,
             "close_patient": self._close_patient,
         }
         kind = user.command.kind
@@ -96,6 +101,7 @@ class People(Manual):
 
     def _open_patient(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
         m = self._m
+        self._hear_runs(user.qa_runs)
         answer = self._simple(T.OPEN_PATIENT, user, now_us)
         command = user.command
         if answer.accepted and user.plan is not None and isinstance(command, commands.OpenPatient):
@@ -107,7 +113,19 @@ class People(Manual):
             m.history = tuple(
                 s for s in user.history if s.patient_id == user.plan.patient.patient_id
             )
+            return self._say_daily_qa(answer, now_us)
         return answer
+
+    def _say_daily_qa(self, answer: fx.Answer, now_us: int) -> fx.Answer:
+        """A room whose daily QA has not passed is opened with a warning, where the site rule does not refuse it."""
+        m = self._m
+        m.daily_qa = standing(m.qa_runs, m.day(now_us), m.config.machine, m.rule)
+        if m.daily_qa.passed_today or m.mode != "clinical rehearsal":
+            return answer
+        if m.rule.daily_qa == "not asked":
+            return answer
+        self._record("warning", "supervisor", f"opened although {m.daily_qa.sentence}", {})
+        return replace(answer, message=f"{answer.message} WARNING: {m.daily_qa.sentence}.")
 
     def _confirm_setup(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
         answer = self._simple(T.CONFIRM_SETUP, user, now_us)
@@ -253,6 +271,7 @@ class People(Manual):
             now_us=now_us,
             history=m.history,
             last_shift=m.last_shift,
+            daily_qa=m.daily_qa if m.mode == "clinical rehearsal" else None,
         )
         m.candidate = proposals.draft(f"P-{self._draw(1 << 48):012x}", given)
         if m.candidate.refusals:
@@ -433,6 +452,7 @@ class People(Manual):
     def _enter_mode(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
         answer, command = self._simple(T.ENTER_MODE, user, now_us), user.command
         if answer.accepted and isinstance(command, commands.EnterMode):
+            self._abandon_qa(user.username, now_us)
             self._m.mode = command.mode
             return fx.Answer(True, f"The room is in the mode {command.mode}.")
         return answer

@@ -48,7 +48,7 @@ def approvals_needed(given: ProposalInputs, found: tuple[Check, ...]) -> int:
         or rotation_total_deg(given.correction) > rule.second_person_deg
     )
     doubtful = any(
-        c.outcome is CheckOutcome.WARN and c.name in checks.SECOND_PERSON_CHECKS for c in found
+        c.outcome is CheckOutcome.WARN and c.name in rule.second_person_checks for c in found
     )
     return 2 if large or doubtful else rule.approvals_base
 

@@ -11,12 +11,24 @@ from pydantic import Field, model_validator
 
 from igrt_hw.models.base import Frozen
 from igrt_hw.models.plan import PatientPosition
+from igrt_hw.models.qa import QaLevel
 from igrt_hw.models.users import Role
+from igrt_hw.safety.qa_tests import BY_NAME, QA_TESTS
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
 
 Mode = Literal["clinical rehearsal", "service", "daily QA"]
+
+
+SECOND_PERSON_CHECKS = (
+    "registration verdict",
+    "plausibility",
+    "last shift",
+    "isocentre distance",
+    "couch assurance",
+)
+"""Warnings that ask for a second person by default."""
 
 
 class SiteRule(Frozen):
@@ -25,8 +37,11 @@ class SiteRule(Frozen):
     `warn_*`: shown as a warning. `second_person_*`: two people approve above this. `window_*`: refused above
     this, by whomever. `level_prompt_mm`: longitudinal shift above which the vertebral level (or the anatomical
     level) has to be looked at again, because a wrong level matches well (wrong vertebra, 2.1 cm: ROILS case).
-    `pose_gate_*`: how far the couch may stand from the approved target on arrival. `verify_*`: residual of the
-    verification images that counts as verified.
+    `daily_qa`: whether a patient of this site is opened on a day without a passed daily QA at `daily_qa_level`:
+    `required` refuses, `warned` says so on opening and in every proposal. `second_person_checks`: a warning of one of
+    these checks asks for a second person whatever the size; "couch assurance" is that of a couch which cannot promise
+    everything (docs/gcs.md). `pose_gate_*`: how far the couch may stand from the approved target on arrival.
+    `verify_*`: residual of the verification images that counts as verified.
     """
 
     site: str
@@ -46,6 +61,9 @@ class SiteRule(Frozen):
     image_age_us: int = Field(gt=0)
     proposal_life_us: int = Field(gt=0, le=600 * SECOND_US)
     source: str
+    daily_qa: Literal["required", "warned", "not asked"] = "warned"
+    daily_qa_level: QaLevel = "general"
+    second_person_checks: tuple[str, ...] = SECOND_PERSON_CHECKS
 
     @model_validator(mode="after")
     def _ordered(self) -> SiteRule:
@@ -83,6 +101,7 @@ SITE_RULES: tuple[SiteRule, ...] = (
     GENERAL.model_copy(
         update={
             "site": "lung_sbrt",
+            "daily_qa_level": "stereotactic",
             "pose_gate_mm": 0.5,
             "pose_gate_deg": 0.3,
             "verify_mm": 1.0,
@@ -92,6 +111,7 @@ SITE_RULES: tuple[SiteRule, ...] = (
     GENERAL.model_copy(
         update={
             "site": "spine_sbrt",
+            "daily_qa_level": "stereotactic",
             "warn_mm": 5.0,
             "warn_deg": 1.0,
             "second_person_mm": 5.0,
@@ -106,6 +126,8 @@ SITE_RULES: tuple[SiteRule, ...] = (
     GENERAL.model_copy(
         update={
             "site": "brain_srs",
+            "daily_qa": "required",
+            "daily_qa_level": "stereotactic",
             "warn_mm": 3.0,
             "warn_deg": 1.0,
             "second_person_mm": 5.0,
@@ -127,11 +149,20 @@ def demonstration_rules() -> tuple[SiteRule, ...]:
     """The site rules of the demonstration: as above, but one person may approve up to 25 mm and 5 deg.
 
     The demonstration sets the patient down up to 12 mm and 2 deg off on every axis, and one visitor at one
-    keyboard has to be able to go the whole way. Warnings stay where they are.
+    keyboard has to be able to go the whole way. Warnings stay where they are; daily QA warns and never refuses, and a
+    couch of reduced assurance warns without a second person.
     """
     return tuple(
         rule.model_copy(
-            update={"second_person_mm": 25.0, "second_person_deg": 5.0, "approvals_base": 1}
+            update={
+                "second_person_mm": 25.0,
+                "second_person_deg": 5.0,
+                "approvals_base": 1,
+                "daily_qa": "warned",
+                "second_person_checks": tuple(
+                    name for name in rule.second_person_checks if name != "couch assurance"
+                ),
+            }
         )
         for rule in SITE_RULES
     )
@@ -146,6 +177,18 @@ class SupervisorConfig(Frozen):
     simulator: bool = True
     site_rules: tuple[SiteRule, ...] = SITE_RULES
     patient_positions: tuple[PatientPosition, ...] = ("HFS",)
+    utc_offset_min: int = Field(default=0, ge=-14 * 60, le=14 * 60)
+    """Local time of the room minus UTC: daily QA holds for the calendar day of the room."""
+    qa_patient_ids: tuple[str, ...] = ()
+    """Patient IDs of phantoms: the only ones that are opened in the mode daily QA."""
+    qa_required: tuple[str, ...] = tuple(test.name for test in QA_TESTS if test.required)
+    """Without a passed result of each of these a daily QA has not passed."""
+    mode_roles: tuple[tuple[Mode, tuple[Role, ...]], ...] = (
+        ("clinical rehearsal", (Role.THERAPIST, Role.PHYSICIST, Role.SERVICE)),
+        ("service", (Role.PHYSICIST, Role.SERVICE)),
+        ("daily QA", (Role.THERAPIST, Role.PHYSICIST, Role.SERVICE)),
+    )
+    """Who may bring the room into a mode."""
 
     # Freshness. Later than `fresh` is shown as stale and takes the permission; later than `lost` stops and voids. The
     # same two steps as on the line (150 ms pause, 500 ms latch), so that one late frame pauses and does not void.
@@ -208,9 +251,10 @@ class SupervisorConfig(Frozen):
 
     @model_validator(mode="after")
     def _complete(self) -> SupervisorConfig:
-        if self.mode == "daily QA":
+        unknown = [name for name in self.qa_required if name not in BY_NAME]
+        if unknown:
             raise ValueError(
-                "mode 'daily QA' is not there yet: this version has the clinical rehearsal and the service mode"
+                f"qa_required names tests that there are none of: {', '.join(unknown)}"
             )
         names = [rule.site for rule in self.site_rules]
         if "general" not in names:

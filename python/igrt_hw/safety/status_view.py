@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from igrt_hw.models.qa import QaStep, QaTest, QaView
 from igrt_hw.models.status import (
     Activity,
     CouchView,
@@ -14,7 +15,9 @@ from igrt_hw.models.status import (
     SupervisorStatus,
 )
 from igrt_hw.safety.interlocks import judge
-from igrt_hw.safety.memory import Memory
+from igrt_hw.safety.memory import Memory, QaSession
+from igrt_hw.safety.procedures import OF_STATE
+from igrt_hw.safety.qa_tests import QA_TESTS
 from igrt_hw.safety.supervisor import Supervisor
 from igrt_hw.safety.transitions import NEEDED_NEXT
 
@@ -73,6 +76,46 @@ def status(
         terminal_age_ms=None if terminal_age is None else terminal_age / 1000,
         record_entries=around.record_entries,
         record_head=around.record_head,
+        qa=_qa(m),
+        daily_qa=m.daily_qa,
+        procedure=procedure.name if (procedure := OF_STATE.get(m.state)) is not None else "",
+        alarms_per_hour=supervisor.alarms.rate_per_hour(now_us),
+    )
+
+
+def _qa(m: Memory) -> QaView | None:
+    if m.qa is None:
+        return None
+    run, watching = m.qa.run, m.qa.watching
+    return QaView(
+        run_id=run.run_id,
+        level=run.level,
+        begun_by=run.begun_by,
+        begun_utc=run.begun_utc,
+        steps=tuple(_qa_step(m.qa, test) for test in QA_TESTS),
+        running_test="" if watching is None else watching.test,
+    )
+
+
+def _qa_step(qa: QaSession, test: QaTest) -> QaStep:
+    last = next((r for r in reversed(qa.run.results) if r.test == test.name), None)
+    if qa.watching is not None and qa.watching.test == test.name:
+        return QaStep(test=test.name, outcome="running", next_step=test.steps[qa.watching.stage])
+    if last is None:
+        return QaStep(
+            test=test.name,
+            outcome="not done",
+            next_step=test.steps[0],
+            limit=test.limit(qa.run.level),
+            unit=test.unit,
+        )
+    return QaStep(
+        test=test.name,
+        outcome="passed" if last.passed else "failed",
+        next_step="" if last.passed else test.steps[0],
+        value=last.value,
+        limit=last.limit,
+        unit=test.unit,
     )
 
 

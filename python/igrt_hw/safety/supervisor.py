@@ -97,6 +97,8 @@ class Supervisor(People):
         return self._now_us
 
     def _end(self, now_us: int) -> list[fx.Effect]:
+        self._follow_door(now_us)
+        self._follow_qa(now_us)
         for change in self._watch_alarms(now_us):
             self._record(
                 "alarm", "supervisor", f"{change.alarm_id} {change.what}: {change.text}", {}

@@ -27,8 +27,12 @@ from igrt_hw import __version__
 from igrt_hw.models.base import Frozen
 from igrt_hw.models.commands import Command, CommandResult
 from igrt_hw.models.plan import TreatmentPlan
+from igrt_hw.models.procedures import Procedure
+from igrt_hw.models.qa import QaRun, QaTest, QaTrend
 from igrt_hw.models.record import RecordEntry
+from igrt_hw.models.review import AlarmReview, OverrideReview
 from igrt_hw.models.status import SupervisorStatus
+from igrt_hw.models.trends import ShiftTrend
 from igrt_hw.models.users import ChainVerdict, Health, SignedIn
 from igrt_hw.server import roles
 from igrt_hw.server.pictures import Picture
@@ -51,6 +55,31 @@ CLOSE_NOT_SIGNED_IN = 4401
 CLOSE_NOT_PERMITTED = 4403
 CLOSE_NOT_UNDERSTOOD = 4422
 TERMINAL_ID_CHARACTERS_MAX = 64
+
+
+class Books(Protocol):
+    """What can be read beside the live status."""
+
+    def qa_tests(self) -> Sequence[QaTest]:
+        """The daily tests."""
+
+    async def qa_runs(self, limit: int) -> list[QaRun]:
+        """Daily QA runs, newest first."""
+
+    async def qa_trend(self, test: str, days: int) -> QaTrend | None:
+        """A daily test over time; None if there is no such test."""
+
+    async def shift_trend(self, patient_id: str, plan_uid: str) -> ShiftTrend | None:
+        """Shifts of a patient; None if this service has read no such plan of this patient."""
+
+    async def override_review(self, days: int) -> OverrideReview:
+        """Overrides and their rates."""
+
+    async def alarm_review(self, days: int) -> AlarmReview:
+        """Alarms and their rates."""
+
+    def procedures(self) -> Sequence[Procedure]:
+        """What to do when something went wrong."""
 
 
 class Supervision(Protocol):
@@ -89,6 +118,10 @@ class Supervision(Protocol):
 
     async def verify_record(self) -> ChainVerdict:
         """Check the chain."""
+
+    @property
+    def books(self) -> Books:
+        """What is read from the record, and lists that never change."""
 
     def note(self, kind: str, actor: str, text: str, data: dict[str, object]) -> None:
         """Write what happened at the door into the record."""
@@ -334,6 +367,78 @@ async def verify_record(request: Request, session: LimitedCaller) -> ChainVerdic
     """Check the chain."""
     _may_read(session, "record")
     return await _door(request).service.verify_record()
+
+
+Days = Annotated[int, Query(ge=1, le=3660)]
+
+
+@router.get("/qa/tests")
+async def qa_tests(request: Request, session: LimitedCaller) -> list[QaTest]:
+    """The daily tests, with their steps, tolerances and sources."""
+    _may_read(session, "qa")
+    return list(_door(request).service.books.qa_tests())
+
+
+@router.get("/qa/runs")
+async def qa_runs(
+    request: Request, session: LimitedCaller, limit: Annotated[int, Query(ge=1, le=400)] = 30
+) -> list[QaRun]:
+    """Daily QA runs with their results, newest first."""
+    _may_read(session, "qa")
+    return await _door(request).service.books.qa_runs(limit)
+
+
+@router.get("/qa/trend")
+async def qa_trend(
+    request: Request,
+    session: LimitedCaller,
+    test: Annotated[str, Query(min_length=1, max_length=80)],
+    days: Days = 365,
+) -> QaTrend:
+    """One daily test over time, with mean, deviation and slope."""
+    _may_read(session, "qa")
+    found = await _door(request).service.books.qa_trend(test, days)
+    if found is None:
+        raise RefusalError(404, f"there is no daily test {test[:80]}; /api/qa/tests lists them")
+    return found
+
+
+@router.get("/trends/shifts")
+async def shift_trend(
+    request: Request,
+    session: LimitedCaller,
+    patient_id: Annotated[str, Query(min_length=1, max_length=64)],
+    plan_uid: Annotated[str, Query(min_length=1, max_length=64)],
+) -> ShiftTrend:
+    """The shifts of a patient, fraction by fraction, with the action levels of the site."""
+    _may_read(session, "trends")
+    found = await _door(request).service.books.shift_trend(patient_id, plan_uid)
+    if found is None:
+        raise RefusalError(404, "this service has read no such plan of this patient")
+    return found
+
+
+@router.get("/review/overrides")
+async def override_review(
+    request: Request, session: LimitedCaller, days: Days = 1
+) -> OverrideReview:
+    """What was overridden in the last days, by whom and why, and how often."""
+    _may_read(session, "reviews")
+    return await _door(request).service.books.override_review(days)
+
+
+@router.get("/review/alarms")
+async def alarm_review(request: Request, session: LimitedCaller, days: Days = 1) -> AlarmReview:
+    """How often each alarm sounded in the last days."""
+    _may_read(session, "reviews")
+    return await _door(request).service.books.alarm_review(days)
+
+
+@router.get("/procedures")
+async def procedures(request: Request, session: LimitedCaller) -> list[Procedure]:
+    """What to do when something went wrong, step by step: recovery and egress."""
+    _may_read(session, "procedures")
+    return list(_door(request).service.books.procedures())
 
 
 @router.websocket("/stream")

@@ -31,8 +31,12 @@ COMMAND_RIGHTS: Mapping[str, frozenset[Role]] = MappingProxyType(
         "acknowledge_alarm": _EVERYBODY,
         "reset_fault": _TECHNICAL,
         "next_isocentre": _TREATING,
-        "enter_mode": frozenset({Role.PHYSICIST, Role.SERVICE}),
+        "enter_mode": _TECHNICAL,  # which mode, and by whom: `SupervisorConfig.mode_roles`
         "home_couch": frozenset({Role.PHYSICIST, Role.SERVICE}),
+        "begin_qa": _TECHNICAL,
+        "watch_interlock": _TECHNICAL,
+        "note_qa": _TECHNICAL,
+        "finish_qa": _TECHNICAL,
         "close_patient": _TREATING,
     }
 )
@@ -44,6 +48,10 @@ READ_RIGHTS: Mapping[str, frozenset[Role]] = MappingProxyType(
         "plans": _EVERYBODY,
         "images": _EVERYBODY,
         "record": _EVERYBODY,
+        "qa": _EVERYBODY,
+        "trends": _EVERYBODY,
+        "reviews": _EVERYBODY,
+        "procedures": _EVERYBODY,
         "lease": _TREATING,
     }
 )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ from igrt_hw.models.commands import Command, CommandResult, NextIsocentre, OpenP
 from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.proposal import ClearanceStrip
+from igrt_hw.models.qa import QaRun
 from igrt_hw.models.record import RecordEntry
 from igrt_hw.models.status import LinkStatus, SupervisorStatus
 from igrt_hw.models.telemetry import (
@@ -42,6 +44,7 @@ from igrt_hw.models.telemetry import (
     PendantTelemetry,
 )
 from igrt_hw.models.users import ChainVerdict
+from igrt_hw.records import qa
 from igrt_hw.records.history import KINDS as SHIFT_KINDS
 from igrt_hw.records.history import treated_shifts
 from igrt_hw.records.store import Line, RecordStore
@@ -50,6 +53,7 @@ from igrt_hw.safety import events as ev
 from igrt_hw.safety.status_view import Surroundings
 from igrt_hw.safety.status_view import status as status_of
 from igrt_hw.safety.supervisor import Supervisor
+from igrt_hw.server.books import RecordBooks
 from igrt_hw.server.clearing import PatientLies, RoomChecker
 from igrt_hw.server.errors import JobError
 from igrt_hw.server.hands import Hands, log_failure, outcome
@@ -78,6 +82,7 @@ STATUS_AGE_US_MAX = 40_000
 VERIFY_TRIES = 3
 WORKERS = 3
 AXES_ON_LINE = 6
+QA_RUNS_MAX = 20  # more than anybody does in one day
 
 T = TypeVar("T")
 
@@ -145,6 +150,12 @@ class Service:
         self.room_viewer = RoomViewer(
             parts.machine, parts.checker.surfaces, self.standing, parts.clock_us
         )
+        self._books = RecordBooks(
+            parts.record_path,
+            {uid: plan.loaded.plan for uid, plan in parts.plans.items()},
+            parts.supervisor.memory.config.rule_for,
+            lambda: datetime.now(UTC),
+        )
         self._broken = ""
         self._ticked_us = 0
         self._status_cache: tuple[int, str] = (-STATUS_AGE_US_MAX, "")
@@ -155,6 +166,11 @@ class Service:
     def simulator(self) -> bool:
         """Whether the devices are simulated."""
         return self._parts.simulator
+
+    @property
+    def books(self) -> RecordBooks:
+        """What is read from the record: daily QA, trends, reviews."""
+        return self._books
 
     async def start(self) -> None:
         """Begin to hear the devices and to tick. The lines must have been started before."""
@@ -470,8 +486,17 @@ class Service:
         if plan is not None:
             entries = self._parts.record.of_kind(*SHIFT_KINDS)
             history = treated_shifts(entries, plan.patient.patient_id)
+        runs: tuple[QaRun, ...] = ()
+        if isinstance(command, OpenPatient):
+            runs = qa.runs(self._parts.record.of_kind(*qa.KINDS))[:QA_RUNS_MAX]
         event = ev.UserCommand(
-            command, session.user.username, session.user.role.value, session.identity, plan, history
+            command,
+            session.user.username,
+            session.user.role.value,
+            session.identity,
+            plan,
+            history,
+            runs,
         )
         if self._broken and command.kind != "stop":
             return CommandResult(accepted=False, message=f"{self._broken}; only STOP is possible")
