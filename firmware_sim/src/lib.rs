@@ -38,3 +38,5 @@ pub mod paced;
 mod python;
 #[cfg(feature = "python")]
 mod python_codec;
+#[cfg(feature = "python")]
+mod python_paced;

@@ -507,17 +507,14 @@ impl Line {
         Ok(())
     }
 
-    fn deadline_check(header: &Header, now_us: u64, needed: bool) -> Result<(), Refusal> {
+    /// Every command has a deadline by the device's clock; only HELLO, which comes before the clocks are known, and STOP have none.
+    fn deadline_check(header: &Header, now_us: u64) -> Result<(), Refusal> {
         if header.flags & frame::FLAG_DEADLINE == 0 {
-            return if needed {
-                refuse!(
-                    Late,
-                    "type {:02x} needs a deadline; set flag bit 1 and deadline_us",
-                    header.kind
-                )
-            } else {
-                Ok(())
-            };
+            return refuse!(
+                Late,
+                "type {:02x} needs a deadline; set flag bit 1 and deadline_us",
+                header.kind
+            );
         }
         let left = header.deadline_us.wrapping_sub(now_us as u32) as i32;
         if left < 0 {
@@ -546,7 +543,7 @@ impl Line {
                 header.seq
             );
         }
-        Self::deadline_check(header, now_us, true)?;
+        Self::deadline_check(header, now_us)?;
         if let Some(lease) = self.lease.as_ref().filter(|lease| counter <= lease.counter) {
             return refuse!(
                 OutOfOrder,
@@ -635,7 +632,7 @@ impl Line {
         device: &mut impl Device,
         body: &mut Writer<'_>,
     ) -> Result<u8, Refusal> {
-        Self::deadline_check(header, now_us, command.needs_deadline())?;
+        Self::deadline_check(header, now_us)?;
         if command.is_barred_by_old_epoch() && header.epoch != self.epoch {
             return refuse!(
                 OldEpoch,

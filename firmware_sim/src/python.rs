@@ -2,7 +2,7 @@
 
 use crate::kinematics::Family;
 use crate::limits::{AXES, NAMES};
-use crate::paced::{Pump, locked};
+use crate::paced::locked;
 use crate::pose::Six;
 use crate::profile::{self, Profile, State};
 use crate::room::controller::Dialect;
@@ -18,8 +18,6 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use std::collections::HashMap;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 create_exception!(
@@ -33,7 +31,7 @@ pub(crate) fn refused(sentence: impl Into<String>) -> PyErr {
     SimulatorError::new_err(sentence.into())
 }
 
-fn line_named(name: &str) -> PyResult<LineName> {
+pub(crate) fn line_named(name: &str) -> PyResult<LineName> {
     LINES
         .into_iter()
         .find(|line| format!("{line:?}").eq_ignore_ascii_case(name))
@@ -93,8 +91,8 @@ fn human(family: &Family, axes: &[f64; AXES]) -> Vec<f64> {
 
 /// A simulated treatment room.
 #[pyclass(frozen, module = "igrt_firmware_sim._firmware")]
-struct Room {
-    room: Arc<Mutex<room::Room>>,
+pub(crate) struct Room {
+    pub(crate) room: Arc<Mutex<room::Room>>,
     family: Family,
 }
 
@@ -472,65 +470,6 @@ fn solid_dicts<'py, 'a>(
     Ok(list)
 }
 
-/// Keeps a room at real time and pumps octets between its lines and open files.
-#[pyclass(frozen, module = "igrt_firmware_sim._firmware")]
-struct Pacer {
-    pump: Mutex<Pump>,
-}
-
-impl Pacer {
-    fn pump(&self) -> std::sync::MutexGuard<'_, Pump> {
-        self.pump
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-#[pymethods]
-impl Pacer {
-    #[new]
-    fn new(room: &Room) -> PyResult<Self> {
-        Ok(Self {
-            pump: Mutex::new(Pump::start(Arc::clone(&room.room))?),
-        })
-    }
-
-    /// Attaches an open file by a duplicate of its descriptor, which must not block.
-    #[pyo3(signature = (line, descriptor, baud = None))]
-    fn attach(&self, line: &str, descriptor: i32, baud: Option<u32>) -> PyResult<()> {
-        let line = line_named(line)?;
-        self.pump().attach(line, duplicate(descriptor)?, baud);
-        Ok(())
-    }
-
-    #[getter]
-    fn slipped_us(&self) -> u64 {
-        self.pump().gauges().slipped_us.load(Ordering::Relaxed)
-    }
-
-    #[getter]
-    fn overrun_octets(&self) -> u64 {
-        self.pump().gauges().overrun.load(Ordering::Relaxed)
-    }
-
-    fn close(&self, py: Python<'_>) {
-        py.detach(|| self.pump().close());
-    }
-}
-
-#[allow(
-    unsafe_code,
-    reason = "a descriptor number from Python; it is only duplicated, and a number that is not open is an error of dup"
-)]
-fn duplicate(descriptor: i32) -> PyResult<OwnedFd> {
-    if descriptor < 0 {
-        return Err(refused(format!("{descriptor} is not a file descriptor")));
-    }
-    // SAFETY: the borrow ends with this call; a descriptor that is not open makes dup fail with EBADF.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    Ok(borrowed.try_clone_to_owned()?)
-}
-
 /// Six numbers of the setup error that a seed gives.
 #[pyfunction]
 fn seeded_setup_error(seed: u64, max_mm: f64, max_deg: f64) -> PyResult<Six> {
@@ -624,9 +563,11 @@ fn build_hash() -> String {
 mod _firmware {
     #[pymodule_export]
     use super::{
-        Pacer, Room, SimulatorError, build_hash, fault_table, motion_rest_to_rest, motion_stop,
+        Room, SimulatorError, build_hash, fault_table, motion_rest_to_rest, motion_stop,
         physics_table, seeded_setup_error,
     };
     #[pymodule_export]
     use crate::python_codec::{decode_frame, encode_frame};
+    #[pymodule_export]
+    use crate::python_paced::{Pacer, Replayer};
 }

@@ -345,8 +345,12 @@ def test_telemetry_that_does_not_fit_the_baud_rate_is_refused_with_the_period_th
 @pytest.mark.slow
 def test_half_duplex_end_to_end_at_115200_baud(tmp_path: Path) -> None:
     """Driver, pty and simulator, its line slowed to the octets that the wire would pass."""
-    room = SimRoom(tmp_path)
+    room = SimRoom(tmp_path, 7, "--baud", "115200")
     try:
+        with Line(
+            LineSettings(PortSettings(room.port("couch")), SessionSettings(DeviceKind.COUCH))
+        ) as wrong:
+            assert eventually(lambda: "check the baud rate" in wrong.health().cause)
         room.ask("fault.inject", target="line.couch", kind="split", value=11)  # octets in 1 ms
         settings = SessionSettings(DeviceKind.COUCH, telemetry_period_ms=100, half_duplex=True)
         port = PortSettings(room.port("couch"), 115_200, wire_time=True)

@@ -31,7 +31,6 @@ from igrt_hw.link.tally import Tally
 
 Fault = Callable[[bytes], list[tuple[int, bytes]]]  # chunk -> (extra delay, chunk) each
 MOTION = (m.PlanUpload, m.Execute, m.Jog, m.Home, m.Arms, m.Gantry, m.Expose)
-NEEDS_DEADLINE = (m.Execute, m.Jog, m.Home, m.Arms, m.Gantry, m.Expose)
 
 
 def clean(chunk: bytes) -> list[tuple[int, bytes]]:
@@ -187,7 +186,7 @@ class ScriptedDevice:
     def _execute(self, frame: Frame, message: m.Message, now_us: int) -> m.Message:
         header = frame.header
         deadline = bool(header.flags & FLAG_DEADLINE)
-        if self._late(header, now_us) or (isinstance(message, NEEDS_DEADLINE) and not deadline):
+        if self._late(header, now_us) or not deadline:
             return self._refuse(frame, 5, "late", now_us)
         if isinstance(message, MOTION) and header.epoch != self.epoch:
             return self._refuse(frame, 6, "old epoch", now_us)

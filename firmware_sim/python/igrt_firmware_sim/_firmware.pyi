@@ -10,6 +10,7 @@ from igrt_firmware_sim.truth import Fields, SceneDict, TruthDict, ViewDict
 
 __all__ = [
     "Pacer",
+    "Replayer",
     "Room",
     "SimulatorError",
     "build_hash",
@@ -90,15 +91,34 @@ class Room:
 
 @final
 class Pacer:
-    """Keeps a room at real time and pumps octets between its lines and open, non-blocking files."""
+    """Keeps a room at real time and pumps octets between its lines and open, non-blocking files.
 
-    def __new__(cls, room: Room) -> Self: ...
+    With ``noting`` it keeps notes of all it does to the room: (microseconds, `write`, `read`, `rates` or `deliver`,
+    line, octets, number), the number being that of a delivered frame, or 1 where baud rates differ and 0 where not.
+    """
+
+    def __new__(cls, room: Room, noting: bool = False) -> Self: ...
     def attach(self, line: str, descriptor: int, baud: int | None = None) -> None: ...
+    def hold(self) -> None:
+        """From here to `release` the room's clock stands."""
+
+    def release(self) -> None: ...
+    def take_notes(self) -> list[tuple[int, str, str, bytes, int]] | None:
+        """The notes since the last call; None if some were lost because nobody took them."""
+
     @property
     def slipped_us(self) -> int: ...
     @property
     def overrun_octets(self) -> int: ...
     def close(self) -> None: ...
+
+class Replayer:
+    """Does again what a pacer noted, to a room that does not render by itself."""
+
+    def __new__(cls, room: Room) -> Self: ...
+    def rates_differ(self, line: str, differ: bool) -> None: ...
+    def deliver(self, frame: int) -> None:
+        """Renders a frame that the imager waits for, and delivers it now."""
 
 def seeded_setup_error(seed: int, max_mm: float, max_deg: float) -> list[float]: ...
 def fault_table() -> list[tuple[str, str, str]]: ...

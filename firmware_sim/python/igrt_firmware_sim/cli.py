@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from igrt_firmware_sim import recording as recording_module
 from igrt_firmware_sim import speed as speed_module
 from igrt_firmware_sim._firmware import SimulatorError, fault_table, physics_table
 from igrt_firmware_sim.bench import VirtualRoom
-from igrt_firmware_sim.serving import Service
+from igrt_firmware_sim.serving import BAUD, Service
 
 BANNER = """\
 +------------------------------------------------------------+
@@ -62,8 +62,14 @@ def serve(
         str, typer.Option(help="What the couch's line speaks: clp1, or gcs for a hexapod.")
     ] = "clp1",
     baud: Annotated[
-        int | None,
-        typer.Option(min=1, help="Baud rate of the devices: a pty set to another gives garbage."),
+        int,
+        typer.Option(
+            min=0,
+            help="Baud rate of the devices: a pty set to another gives garbage; 0: any will do.",
+        ),
+    ] = BAUD,
+    record: Annotated[
+        Path | None, typer.Option(help="File for every octet and operation, for igrt-sim replay.")
     ] = None,
     markers: Annotated[int, typer.Option(min=0, help="Gold seeds in the patient.")] = 0,
     physics: Annotated[
@@ -87,21 +93,26 @@ def serve(
     ] = 0,
 ) -> None:
     """Serves couch, imager and pendant in real time until SIGTERM, Ctrl-C or `quit`."""
-    room = world.make_room(
-        seed=seed,
-        patient=world.resolve(patient),
-        family=family,
-        markers=markers,
-        physics=_strengths(physics or []),
-        setup_error_mm=setup_error_mm,
-        setup_error_deg=setup_error_deg,
-        referenced=not unreferenced,
-        load_kg=load_kg,
-        renders=False,
-        dialect=dialect,
-    )
+    options: dict[str, Any] = {
+        "family": family,
+        "markers": markers,
+        "physics": _strengths(physics or []),
+        "setup_error_mm": setup_error_mm,
+        "setup_error_deg": setup_error_deg,
+        "referenced": not unreferenced,
+        "load_kg": load_kg,
+        "dialect": dialect,
+    }
+    room = world.make_room(seed=seed, patient=world.resolve(patient), renders=False, **options)
     with Service(
-        room, run_dir, seed=seed, tcp_host=tcp, tcp_couch_port=tcp_couch_port, baud=baud
+        room,
+        run_dir,
+        seed=seed,
+        tcp_host=tcp,
+        tcp_couch_port=tcp_couch_port,
+        baud=baud or None,
+        record=record,
+        made={"patient": patient, "options": options},
     ) as service:
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -175,7 +186,9 @@ def run(
 
 @app.command()
 def replay(
-    recording: Annotated[Path, typer.Argument(help="A recording of igrt-sim run --record.")],
+    recording: Annotated[
+        Path, typer.Argument(help="A recording of igrt-sim run --record or serve --record.")
+    ],
 ) -> None:
     """Replays a recording; exit code 1 if the trace hash differs."""
     recorded, replayed = recording_module.replay(recording)

@@ -6,16 +6,20 @@ import os
 import pty
 import socket
 import socketserver
+import termios
 import threading
 import tty
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from igrt_firmware_sim import control
 from igrt_firmware_sim._firmware import Pacer, Room, SimulatorError
+from igrt_firmware_sim.recording import ServedRecorder
 
 LINES = ("couch", "imager", "pendant")
+BAUD = 921_600  # of the devices, as they are built
 SOCKET_PATH_MAX = 107  # sun_path of Linux, without its ending zero
 REQUEST_MAX = 65536
 
@@ -23,10 +27,15 @@ REQUEST_MAX = 65536
 class _PseudoTerminal:
     """One pty. The slave stays open here, so that a client may come and go without the master seeing a hang-up."""
 
-    def __init__(self) -> None:
+    def __init__(self, baud: int | None) -> None:
         self.master, self.slave = pty.openpty()
         # A fresh pty echoes and translates; raw before anybody learns its name.
         tty.setraw(self.slave)
+        if (rate := getattr(termios, f"B{baud}", None)) is not None:
+            # A port keeps the rate of whoever set it last; a client that sets none finds the device's.
+            settings = termios.tcgetattr(self.slave)
+            settings[4] = settings[5] = rate
+            termios.tcsetattr(self.slave, termios.TCSANOW, settings)
         os.set_blocking(self.master, False)
         self.path = os.ttyname(self.slave)
 
@@ -101,10 +110,13 @@ class Service:
     """A served room: three ptys, a control socket, `endpoints.json` in ``run_dir``.
 
     A context manager; leaving it ends everything. ``baud``: rate of the devices; a client that sets its pty to another
-    gives and gets garbage, as on hardware. Without it any rate will do. A TCP port has none.
+    gives and gets garbage, as on hardware. With ``None`` any rate will do. A TCP port has none.
+
+    ``record``: a file for every octet and operation, which :func:`igrt_firmware_sim.recording.replay` reproduces;
+    ``made`` then says how the room was made (`patient`, `options`), since a replay makes it anew.
 
     Raises:
-        SimulatorError: ``run_dir`` cannot hold the socket.
+        SimulatorError: ``run_dir`` cannot hold the socket, or ``record`` without ``made``.
     """
 
     def __init__(
@@ -115,14 +127,23 @@ class Service:
         seed: int,
         tcp_host: str | None = None,
         tcp_couch_port: int = 0,
-        baud: int | None = None,
+        baud: int | None = BAUD,
+        record: Path | None = None,
+        made: Mapping[str, Any] | None = None,
     ) -> None:
+        if record is not None and (made is None or room.now_us):
+            raise SimulatorError(
+                f"{record}: a recording begins with a new room and says how it was made (made=...)"
+            )
         self._baud = baud
         self.room = room
         self.run_dir = run_dir.absolute()
         self.stopped = threading.Event()
         self._seed = seed
-        self._pacer = Pacer(room)
+        self._pacer = Pacer(room, noting=record is not None)
+        self._recorder: ServedRecorder | None = None
+        if record is not None:
+            self._recorder = ServedRecorder(record, room, self._pacer, seed=seed, made=made or {})
         self._tcp_host = tcp_host
         self._tcp_ports = {"couch": tcp_couch_port}
         self._ports: dict[str, _PseudoTerminal | _TcpPort] = {}
@@ -137,6 +158,7 @@ class Service:
         return {
             **lines,
             "control": control_path,
+            "baud": self._baud if self._tcp_host is None else None,
             "pid": os.getpid(),
             "seed": self._seed,
             "simulator": True,
@@ -174,7 +196,7 @@ class Service:
                     name, self._tcp_host, self._tcp_ports.get(name, 0), self._pacer
                 )
                 continue
-            terminal = self._ports[name] = _PseudoTerminal()
+            terminal = self._ports[name] = _PseudoTerminal(self._baud)
             self._pacer.attach(name, terminal.master, self._baud)
         self._server = _ControlServer(path, self)
         threading.Thread(
@@ -186,6 +208,11 @@ class Service:
 
     def perform(self, op: str, **fields: Any) -> dict[str, Any]:
         """Any operation of the control socket, from inside the process."""
+        return self._do(op, fields)
+
+    def _do(self, op: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        if self._recorder is not None:
+            return self._recorder.perform(op, fields)
         return control.perform(self.room, op, fields)
 
     def answer(self, line: bytes) -> dict[str, Any]:
@@ -202,7 +229,7 @@ class Service:
             if op == "quit":
                 self.stopped.set()
                 return {"id": request_id, "ok": True}
-            result = control.perform(self.room, op, request)
+            result = self._do(op, request)
             if op == "time":
                 result |= {
                     "slipped_us": self._pacer.slipped_us,
@@ -219,6 +246,8 @@ class Service:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+        if self._recorder is not None:
+            self._recorder.close()
         self._pacer.close()
         for port in self._ports.values():
             port.close()

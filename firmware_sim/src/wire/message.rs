@@ -175,23 +175,6 @@ impl Command<'_> {
             _ => false,
         }
     }
-
-    /// Whether the message must carry a deadline (section 3, Deadline).
-    pub fn needs_deadline(&self) -> bool {
-        use Command::*;
-        match self {
-            Execute { .. }
-            | Lease { .. }
-            | Jog { .. }
-            | Home
-            | Expose { .. }
-            | Arms { .. }
-            | Gantry { .. } => true,
-            BeamGate { request } => *request != 0,
-            Prepare { on } => *on != 0,
-            _ => false,
-        }
-    }
 }
 
 /// Whether the dictionary has a message of this type from host to device.

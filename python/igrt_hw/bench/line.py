@@ -23,7 +23,7 @@ from igrt_hw.demo.processes import Family, ProcessError, command_path
 from igrt_hw.devices.couch import ClpCouch
 from igrt_hw.devices.imager import ClpImager
 from igrt_hw.link import messages as m
-from igrt_hw.link.runner import Line, LineEvent, monotonic_us
+from igrt_hw.link.runner import AWAKE_US, Line, LineEvent, monotonic_us
 from igrt_hw.link.session import EpochMoved
 from igrt_hw.server.settings import DEMO_PLAN
 
@@ -257,14 +257,48 @@ def _lewis(figure: line_peers.Figure) -> Peer:
     return Peer("lewis", "lewis", lambda: line_peers.lewis(figure))
 
 
+def _bare(share: float, awake_us: int) -> Peer:
+    name = "bare pty, looking" if awake_us else "bare pty, sleeping"
+    return Peer(name, "pty", line_peers.bare_pty(line_peers.part(share), awake_us))
+
+
+KLIPPER_US_P50 = 138.0  # its host with its Linux firmware, on such a machine (docs/line.md)
+
+
+@contextmanager
+def _against_klipper() -> Iterator[Sampler]:
+    with _line() as line:
+        yield lambda: KLIPPER_US_P50 / _round_trips_us(line)[BURST // 2]
+
+
 METRICS = (
+    Metric(
+        "link_floor_us_p50",
+        "us",
+        "lower",
+        "no protocol: the same octets written and read over a pty, both ends asleep meanwhile",
+        line_peers.bare_pty(line_peers.part(0.5), 0),
+        peers=(_bare(0.5, AWAKE_US),),
+    ),
+    Metric(
+        "link_klipper_ratio",
+        "x",
+        "higher",
+        f"{KLIPPER_US_P50:.0f} us, measured for Klipper's round trip, over ours",
+        _against_klipper,
+    ),
     Metric(
         "link_roundtrip_us_p50",
         "us",
         "lower",
         f"one command and its answer over a pty, median of a burst of {BURST}",
         _round_trip(0.5),
-        peers=(_modbus(line_peers.part(0.5)), _lewis(line_peers.part(0.5))),
+        peers=(
+            _modbus(line_peers.part(0.5)),
+            _lewis(line_peers.part(0.5)),
+            _bare(0.5, 0),
+            _bare(0.5, AWAKE_US),
+        ),
     ),
     Metric(
         "link_roundtrip_us_p99",
@@ -272,7 +306,7 @@ METRICS = (
         "lower",
         f"the same, 99th percentile of a burst of {BURST}",
         _round_trip(0.99),
-        peers=(_modbus(line_peers.part(0.99)),),
+        peers=(_modbus(line_peers.part(0.99)), _bare(0.99, 0), _bare(0.99, AWAKE_US)),
     ),
     Metric(
         "link_requests_per_s_w1",

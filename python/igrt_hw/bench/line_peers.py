@@ -3,6 +3,9 @@
 - pymodbus: Modbus RTU with its asynchronous client and server, the quicker of its two kinds. The
   server sits on the master of a pty as our simulator does, so that both lines are one pty.
 - lewis: its own example motor behind its TCP stream, the only transport it has for such a device.
+- a bare pty: the octets of our request written, and read again, with no protocol at all. Asleep, both
+  ends wait in `poll`, which is what a request costs on this machine; awake, they look for a moment
+  before they sleep, as `igrt_hw.link` and the simulator do: the floor of `link_roundtrip_us_p50`.
 
 Each server is a process of its own, as our simulator is.
 """
@@ -12,13 +15,14 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import select
 import socket
 import subprocess
 import sys
 import time
 import tty
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from typing import Any, Final
 
@@ -26,6 +30,8 @@ from igrt_hw.bench.registry import BenchError, Sampler
 
 START_S_MAX: Final = 20.0
 MODBUS_BURST: Final = 300
+BARE_BURST: Final = 500
+REQUEST_LEN: Final = 48  # an echo of 16 octets: header, CRC, delimiters
 LEWIS_BURST: Final = 25  # 21 ms each with lewis 1.4
 REGISTERS: Final = 8  # sixteen octets, as our echo carries
 
@@ -41,6 +47,62 @@ def part(share: float) -> Figure:
 def rate(times: list[float]) -> float:
     """Requests a second, one at a time."""
     return len(times) * 1e6 / sum(times)
+
+
+# ---- a bare pty ----------------------------------------------------------------------------
+
+
+def bare_pty(figure: Figure, awake_us: int) -> Callable[[], AbstractContextManager[Sampler]]:
+    """As many octets as our request has, written and read again; `awake_us` of looking before sleep."""
+
+    @contextmanager
+    def prepare() -> Iterator[Sampler]:
+        master, slave = pty.openpty()
+        tty.setraw(slave)
+        os.set_blocking(slave, False)
+        command = [sys.executable, "-m", "igrt_hw.bench.line_peers", "echo", str(master)]
+        server = subprocess.Popen([*command, str(awake_us)], pass_fds=[master])
+        os.close(master)
+        try:
+            yield lambda: figure(_bare_times_us(slave, awake_us))
+        finally:
+            server.terminate()
+            server.wait()
+            os.close(slave)
+
+    return prepare
+
+
+def _bare_times_us(slave: int, awake_us: int) -> list[float]:
+    poller = select.poll()
+    poller.register(slave, select.POLLIN)
+    times = []
+    for _ in range(BARE_BURST):
+        begin = time.perf_counter_ns()
+        os.write(slave, bytes(REQUEST_LEN))
+        left = REQUEST_LEN
+        while left > 0:
+            if not _found(poller, awake_us, round(START_S_MAX * 1000)):
+                raise BenchError("the bare pty does not answer")
+            left -= len(os.read(slave, 4096))
+        times.append((time.perf_counter_ns() - begin) / 1000)
+    return times
+
+
+def _found(poller: select.poll, awake_us: int, timeout_ms: int) -> bool:
+    end_ns = time.monotonic_ns() + 1000 * awake_us
+    while time.monotonic_ns() < end_ns:
+        if poller.poll(0):
+            return True
+        os.sched_yield()
+    return bool(poller.poll(timeout_ms))
+
+
+def _serve_echo(descriptor: int, awake_us: int) -> None:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    while _found(poller, awake_us, round(START_S_MAX * 1000)):
+        os.write(descriptor, os.read(descriptor, 4096))
 
 
 # ---- pymodbus ------------------------------------------------------------------------------
@@ -191,4 +253,7 @@ def _lewis_times_us(wire: socket.socket) -> list[float]:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve_modbus(int(sys.argv[1])))
+    if sys.argv[1] == "echo":
+        _serve_echo(int(sys.argv[2]), int(sys.argv[3]))
+    else:
+        asyncio.run(_serve_modbus(int(sys.argv[1])))

@@ -35,6 +35,7 @@ class Endpoints(Frozen):
     pid: int
     seed: int
     simulator: bool
+    baud: int | None = None
 
     @classmethod
     def read(cls, file: Path) -> Endpoints:

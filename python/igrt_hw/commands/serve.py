@@ -32,7 +32,7 @@ def serve(
     couch_dialect: Annotated[
         str, typer.Option(help="What the couch's line speaks: clp1, or gcs (reduced assurance).")
     ] = "clp1",
-    baud: Annotated[int, typer.Option(help="Line speed of the three ports.")] = 3_000_000,
+    baud: Annotated[int, typer.Option(help="Line speed of the three ports.")] = 921_600,
     simulator: Annotated[
         bool, typer.Option("--simulator", help="Simulated devices are behind these ports.")
     ] = False,
@@ -64,12 +64,11 @@ def serve(
     from igrt_hw.server.main import run
     from igrt_hw.server.settings import DEMO_PLAN, ServeSettings
 
-    ports = _ports(endpoints, couch, imager, pendant)
+    ports = _ports(endpoints, couch, imager, pendant, baud)
     try:
         settings = ServeSettings(
             **ports,
             couch_dialect=couch_dialect,
-            baud=baud,
             simulator=simulator or endpoints is not None,
             plan_folders=tuple(plan) if plan else (DEMO_PLAN,),
             machine=machine,
@@ -88,7 +87,11 @@ def serve(
 
 
 def _ports(
-    endpoints: Path | None, couch: str | None, imager: str | None, pendant: str | None
+    endpoints: Path | None,
+    couch: str | None,
+    imager: str | None,
+    pendant: str | None,
+    baud: int,
 ) -> dict[str, Any]:
     if endpoints is not None:
         if couch or imager or pendant:
@@ -100,7 +103,8 @@ def _ports(
             "couch_port": found.couch,
             "imager_port": found.imager,
             "pendant_port": found.pendant,
+            "baud": found.baud or baud,
         }
     if not (couch and imager and pendant):
         raise ServeError("give --couch, --imager and --pendant, or --endpoints of a simulator")
-    return {"couch_port": couch, "imager_port": imager, "pendant_port": pendant}
+    return {"couch_port": couch, "imager_port": imager, "pendant_port": pendant, "baud": baud}

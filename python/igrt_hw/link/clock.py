@@ -50,6 +50,7 @@ class DeviceClock:
 
     def __init__(self, first: Exchange) -> None:
         self.rejected = 0
+        self.exchanges = 1
         self._begin(first)
 
     def _begin(self, first: Exchange) -> None:
@@ -70,6 +71,7 @@ class DeviceClock:
     def add(self, exchange: Exchange) -> bool:
         """Take one exchange. False if its round trip was too long for more than a bound."""
         rtt = exchange.round_trip_us
+        self.exchanges += 1
         if rtt < 0 or exchange.device_sent_us < exchange.device_received_us:
             self.rejected += 1
             return False

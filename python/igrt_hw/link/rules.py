@@ -13,17 +13,23 @@ from igrt_hw.link import messages as m
 class Rule:
     """How a command is sent.
 
-    ttl_ms: the command must not begin later than this after it was given; None: no deadline.
+    ttl_ms: the command must not begin later than this after it was given, by the device's clock.
+    from_sending: the time runs from the first sending instead; for what is harmless late (it reads,
+        or lets go), however long it waits for its turn.
     leads_to_motion: refused by the device, and by the session, under another epoch than its own.
     never_after_deadline: not retransmitted past its deadline, whatever became of it.
     """
 
-    ttl_ms: int | None = None
+    ttl_ms: int
+    from_sending: bool = False
     leads_to_motion: bool = False
     never_after_deadline: bool = False
 
 
-READ: Final = Rule()
+# Longer than three retransmissions take at their slowest (4 s), so that none of them is refused.
+READ: Final = Rule(ttl_ms=5000, from_sending=True)
+LET_GO: Final = Rule(ttl_ms=5000, from_sending=True)
+SET: Final = Rule(ttl_ms=2000)
 MOTION: Final = Rule(ttl_ms=500, leads_to_motion=True)
 
 RULES: Final[Mapping[type[m.Message], Rule]] = {
@@ -32,9 +38,9 @@ RULES: Final[Mapping[type[m.Message], Rule]] = {
     m.StatusRead: READ,
     m.FrameInfo: READ,
     m.FrameRead: READ,
-    m.TelemetryRate: READ,
-    m.Technique: READ,
-    m.PlanVoid: READ,  # letting go may come late: it only ever makes things safer
+    m.TelemetryRate: SET,
+    m.Technique: SET,
+    m.PlanVoid: LET_GO,
     m.FaultReset: Rule(ttl_ms=1000),  # a reset that a person asked for long ago must not run
     m.PlanUpload: Rule(ttl_ms=1000, leads_to_motion=True),
     m.Execute: Rule(ttl_ms=300, leads_to_motion=True, never_after_deadline=True),
@@ -49,12 +55,14 @@ RULES: Final[Mapping[type[m.Message], Rule]] = {
 
 
 def rule_of(command: m.Message) -> Rule:
-    """The rule for one command; letting go (gate to hold, anode off) needs neither epoch nor deadline.
+    """The rule for one command; letting go (gate to hold, anode off) needs no epoch.
 
     Raises `KeyError` for what is not a sequenced command.
     """
-    if isinstance(command, m.BeamGate) and command.request == 0:
-        return READ
-    if isinstance(command, m.Prepare) and command.on == 0:
-        return READ
-    return RULES[type(command)]
+    rule = RULES[type(command)]
+    if rule is MOTION and (
+        (isinstance(command, m.BeamGate) and command.request == 0)
+        or (isinstance(command, m.Prepare) and command.on == 0)
+    ):
+        return LET_GO
+    return rule

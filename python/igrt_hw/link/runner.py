@@ -15,6 +15,7 @@ stops.
 
 from __future__ import annotations
 
+import os
 import secrets
 import select
 import socket
@@ -53,6 +54,9 @@ UNSENT_LEN_MAX: Final = 262_144
 STOP_LOCK_WAIT_S: Final = 0.005  # then the first copy goes out without asking anybody
 CALLER_SLEEP_US_MAX: Final = 1_000  # how late a caller that reads the port notices a new timer
 CALLER_GRACE_US: Final = 2_000  # so long after a caller's last sign of life the port is left to it
+TICK_US: Final = 1_000  # a line that is never idle looks at its timers this often
+AWAKE_US: Final = 150  # so long a caller looks for its answer before it sleeps (ADR 0010)
+AWAKE_ROUND_TRIP_US_MAX: Final = 400  # on a line that takes longer, looking would only burn a core
 
 
 def monotonic_us() -> int:
@@ -97,6 +101,7 @@ class Line:
         self._sleeps_until_us = 0
         self._callers = 0
         self._caller_seen_us = -CALLER_GRACE_US
+        self._tick_us = 0
         self._stops: deque[tuple[int, int, Future[m.Message]]] = deque()
 
     # ---- life ------------------------------------------------------------------------------
@@ -178,16 +183,16 @@ class Line:
         Raises `Refused` and `LinkLost`, `TimeoutError` where neither came in `timeout_s`, and
         `MessageError` where a field does not fit its type.
         """
-        if threading.current_thread() is self._thread:
+        if threading.get_ident() == self._thread.ident:
             raise RuntimeError("call in a listener: it would wait for itself; use submit")
         reply = Reply()
         end_us = monotonic_us() + round(timeout_s * 1e6)
-        with self._lock:
-            self._callers += 1
-            self._caller_seen_us = monotonic_us()
         try:
-            self._give(message, reply, ttl_ms)
-            self._read_until(reply, end_us)
+            self._give(message, reply, ttl_ms, waits=True)
+            if reply.result is None and self._looks_pay():
+                self._look_for(reply)
+            if reply.result is None:
+                self._read_until(reply, end_us)
         finally:
             with self._lock:
                 self._callers -= 1
@@ -198,15 +203,24 @@ class Line:
         return reply.get()
 
     def _give(
-        self, message: m.Message, token: Future[m.Message] | Reply, ttl_ms: int | None
+        self,
+        message: m.Message,
+        token: Future[m.Message] | Reply,
+        ttl_ms: int | None,
+        *,
+        waits: bool = False,
     ) -> None:
+        """Give one command; with `waits` the caller will read the port, and is counted."""
         with self._lock:
+            now_us = monotonic_us()
+            if waits:
+                self._callers += 1
+                self._caller_seen_us = now_us
             session = self._session
             if session is None:
                 outcomes: list[Outcome] = [(token, self._down())]
                 poke = False
             else:
-                now_us = monotonic_us()
                 session.submit(message, now_us, token, ttl_ms)
                 self._flush()
                 outcomes = session.take_outcomes()
@@ -216,7 +230,39 @@ class Line:
                     poke = poke or session.next_wake_us(now_us) < self._sleeps_until_us
         if poke:
             self._poke()
-        settle(outcomes)
+        if outcomes:
+            settle(outcomes)
+
+    def _looks_pay(self) -> bool:
+        """Whether answers come so soon that looking for one beats sleeping until it is there."""
+        session = self._session
+        round_trip_us = session.round_trip_us if session is not None else None
+        return round_trip_us is not None and round_trip_us < AWAKE_ROUND_TRIP_US_MAX
+
+    def _look_for(self, reply: Reply) -> None:
+        """Look for the answer for a moment, giving the core away between looks."""
+        session, transport = self._session, self._transport
+        if session is None or transport is None:
+            return
+        poller = select.poll()
+        try:
+            poller.register(transport.fileno(), select.POLLIN)
+        except (OSError, ValueError):
+            return  # just closed: the thread is about to tell the loss
+        end_us = monotonic_us() + AWAKE_US
+        while reply.result is None:
+            if poller.poll(0):
+                with self._lock:
+                    if session is not self._session or transport is not self._transport:
+                        return
+                    outcomes, has_news = self._advance(session, transport, None)
+                if has_news:
+                    self._poke()  # listeners are called in the thread of the line
+                settle(outcomes)
+            elif monotonic_us() >= end_us:
+                return
+            else:
+                os.sched_yield()
 
     def _read_until(self, reply: Reply, end_us: int) -> None:
         """Do the turns of the line in a caller's thread until its answer is there."""
@@ -494,10 +540,10 @@ class Line:
         self._caller_seen_us = -CALLER_GRACE_US
 
     def _advance(
-        self, session: Session, transport: Transport, wake_us: int
+        self, session: Session, transport: Transport, wake_us: int | None
     ) -> tuple[list[Outcome], bool]:
-        """Feed the session, octets first, let time pass in it from `wake_us` on, and write what it
-        has to say.
+        """Feed the session, octets first, let time pass in it from `wake_us` on (None: whenever it
+        has not for a while), and write what it has to say.
 
         Reading belongs under the lock: octets must reach the session in the order in which they
         were read, whoever reads them.
@@ -513,8 +559,9 @@ class Line:
             while self._stops:
                 reason, nonce, future = self._stops.popleft()
                 session.stop(reason, now_us, future, nonce, already_sent=1)
-            if now_us >= wake_us:
+            if now_us >= (self._tick_us if wake_us is None else wake_us):
                 session.tick(now_us)
+                self._tick_us = now_us + TICK_US
             self._flush()
         has_news = self._bulletin.take(session.take_events(), session.telemetry)
         return session.take_outcomes(), has_news

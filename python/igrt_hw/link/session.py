@@ -87,6 +87,8 @@ ECHO_FIRST_US: Final = 40_000  # until the clock has been seen often enough
 ECHO_FIRST_COUNT: Final = 8
 ECHO_CHECK_US: Final = 100_000  # at most so often when the clocks seem to disagree
 SILENCE_US: Final = 500_000
+DEADLINE_OFFSET_US: Final = 10_000  # so long an offset between the clocks serves for deadlines
+CRYSTALS_APART: Final = 5_000  # two crystals go apart by one part in this, 200 ppm
 
 U32: Final = 0xFFFF_FFFF
 U16: Final = 0xFFFF
@@ -190,6 +192,9 @@ class Session:
         self._busy_until_us = 0
         self._heard_us = 0
         self._other_device: int | None = None
+        self._deadline_ahead_us = 0
+        self._deadline_exchanges = -1
+        self._deadline_until_us = 0
 
     # ---- what the shell calls -------------------------------------------------------------
 
@@ -227,14 +232,11 @@ class Session:
             self._outcomes.append((token, problem))
             return
         body = message.pack()
-        ttl = rule.ttl_ms if ttl_ms is None else ttl_ms
-        expires_us = deadline_us = None
-        if ttl is not None:
-            expires_us = now_us + ttl * 1000
-            deadline_us = self._device_deadline(expires_us, now_us)
+        ttl_us = 1000 * (rule.ttl_ms if ttl_ms is None else ttl_ms)
+        expires_us = None if rule.from_sending else now_us + ttl_us
         wire_us = self._wire_us(len(body) + 32 + _reply_len(message)) if self.settings.baud else 0
         self._window.waiting.append(
-            Command(message, body, token, rule, self.epoch, expires_us, deadline_us, wire_us)
+            Command(message, body, token, rule, self.epoch, ttl_us, expires_us, wire_us)
         )
         self._fill_window(now_us)
 
@@ -405,6 +407,12 @@ class Session:
 
     def _objection(self, message: m.Message, rule: Rule) -> LinkError | None:
         """Why a command cannot be given now, or None."""
+        if (
+            self.state is SessionState.OPEN
+            and self._stop is None
+            and len(self._window.waiting) < QUEUE_LEN_MAX
+        ):
+            return None
         if self.state is SessionState.LOST and self.lost is not None:
             return self.lost
         name = message.SPEC.name
@@ -419,10 +427,18 @@ class Session:
         return None
 
     def _device_deadline(self, expires_us: int, now_us: int) -> int | None:
-        if self.clock is None:
+        """The low 32 bits of the device's clock at a time of the host; rather too early than too
+        late, by the uncertainty of the estimate."""
+        clock = self.clock
+        if clock is None:
             return None
-        early = self.clock.uncertainty_us(now_us)  # rather too early than begun too late
-        return int(self.clock.device_us(expires_us) - early) & U32
+        if clock.exchanges != self._deadline_exchanges or now_us > self._deadline_until_us:
+            ahead = clock.offset_us(now_us) - clock.uncertainty_us(now_us)
+            self._deadline_ahead_us = int(ahead) - DEADLINE_OFFSET_US // CRYSTALS_APART - 2
+            self._deadline_exchanges = clock.exchanges
+            self._deadline_until_us = now_us + DEADLINE_OFFSET_US
+        drift_us = (expires_us - now_us) // CRYSTALS_APART
+        return (expires_us + self._deadline_ahead_us - drift_us) & U32
 
     def _wire_us(self, octets: int) -> int:
         baud = self.settings.baud
@@ -447,6 +463,8 @@ class Session:
 
     def _transmit(self, command: Command, now_us: int, flags: int) -> None:
         deadline = command.deadline_us
+        if deadline is None and command.expires_us is not None:
+            deadline = command.deadline_us = self._device_deadline(command.expires_us, now_us)
         if deadline is not None:
             flags |= FLAG_DEADLINE
         header = self._header(
@@ -675,8 +693,13 @@ class Session:
             self._events.append(LeaseRefused(error))
         elif code is RefusalCode.OUT_OF_ORDER:
             self._lose_if(self._window.on_gap(refused.about_seq, refused.expected_seq, now_us))
-        elif self._window.settle(header.seq, refused.about_type, error, now_us) is not None:
-            self.tally.refused += 1
+        else:
+            command = self._window.settle(header.seq, refused.about_type, error, now_us)
+            if command is not None:
+                self.tally.refused += 1
+                if code is RefusalCode.LATE and not command.was_resent:
+                    # A device whose clock was stepped refuses the exchanges as well that would tell.
+                    self._learn_clock(command, header, now_us)
 
 
 def _identity(ack: m.HelloAck) -> Identity:

@@ -36,9 +36,10 @@ class Command:
     token: Any
     rule: Rule
     epoch: int
-    expires_us: int | None
-    deadline_us: int | None
+    ttl_us: int
+    expires_us: int | None  # by the host's clock; None until it is sent, where it counts from there
     wire_us: int
+    deadline_us: int | None = None  # by the device's clock, low 32 bits; of the first sending
     seq: int = 0
     sent_us: int = 0
     timer_us: int = 0  # the retransmission timer runs from here; restarted by answers to others
@@ -52,8 +53,9 @@ class Command:
 
     def objection(self, epoch: int, now_us: int) -> Refused | None:
         """Why it may not begin any more, or None."""
-        if self.expires_us is not None and now_us > self.expires_us:
-            late = (now_us - self.expires_us) // 1000
+        expires_us = self.expires_us
+        if expires_us is not None and now_us > expires_us:
+            late = (now_us - expires_us) // 1000
             text = f"it waited in the queue until {late} ms after its deadline"
             return Refused(RefusalCode.LATE, text, self.name, by_device=False)
         if self.rule.leads_to_motion and self.epoch != epoch:
@@ -96,6 +98,8 @@ class Window:
             if objection is not None:
                 self._finish(command, objection)
                 continue
+            if command.expires_us is None:
+                command.expires_us = now_us + command.ttl_us
             command.seq = self.next_seq
             self.next_seq = self.next_seq % SEQ_MAX + 1
             self.unanswered[command.seq] = command
@@ -104,8 +108,9 @@ class Window:
     def _has_room(self) -> bool:
         """Counted from the oldest unanswered one, so that its answer is still in the device's cache
         if only the answer was lost."""
-        oldest = next(iter(self.unanswered), self.next_seq)
-        return (self.next_seq - oldest) % SEQ_MAX < self.size
+        if not self.unanswered:
+            return True
+        return (self.next_seq - next(iter(self.unanswered))) % SEQ_MAX < self.size
 
     def _send(self, command: Command, now_us: int, flags: int) -> None:
         command.sent_us = command.timer_us = now_us

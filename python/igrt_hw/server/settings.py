@@ -37,7 +37,7 @@ class ServeSettings(Frozen):
     imager_port: str
     pendant_port: str
     couch_dialect: Literal["clp1", "gcs"] = "clp1"
-    baud: int = Field(default=3_000_000, ge=9600, le=12_000_000)
+    baud: int = Field(default=921_600, ge=9600, le=12_000_000)
     simulator: bool
     plan_folders: tuple[Path, ...] = Field(min_length=1)
     machine: str = DEFAULT_MACHINE
