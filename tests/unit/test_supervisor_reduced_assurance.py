@@ -97,3 +97,30 @@ def test_lease_keeping_couch_has_permission_as_soon_as_it_is_armed(state: str) -
     room.clear()
     room.run(5)
     assert [e for e in room.of(fx.RefreshPermission) if e.device == "couch"]  # type: ignore[attr-defined]
+
+
+# safety: SR-36
+def test_channels_of_a_couch_that_has_one_never_agree() -> None:
+    room = room_of().to("ARRIVED")
+    verification = room.supervisor.memory.verification
+    assert verification is not None
+    assert verification.channels_agree is None, "unknown, not true"
+    assert verification.channel_difference_mm is None
+    assert verification.channel_difference_deg is None
+    assert not verification.passed, "arrival alone verifies nothing"
+    assert "no second channel agrees" in verification.reason
+    room.to("VERIFIED")
+    verified = room.supervisor.memory.verification
+    assert verified is not None
+    assert verified.passed
+    assert verified.channels_agree is None
+    assert verified.image_residual is not None
+    assert "by images alone" in verified.reason
+
+
+# safety: SR-36
+def test_channels_of_a_couch_that_has_two_agree_or_differ() -> None:
+    verification = Room().to("ARRIVED").supervisor.memory.verification
+    assert verification is not None
+    assert verification.channels_agree is True
+    assert verification.channel_difference_mm is not None

@@ -372,7 +372,9 @@ class ScriptedOperator:
         if verification is None:
             raise ScriptError("no verification is shown")
         lines = [
-            f"channels differ by {verification.channel_difference_mm:.3f} mm, "
+            "no second position channel"
+            if verification.channels_agree is None
+            else f"channels differ by {verification.channel_difference_mm:.3f} mm, "
             f"{verification.channel_difference_deg:.3f} deg",
             f"pose error {verification.pose_error_mm:.3f} mm, {verification.pose_error_deg:.3f} deg",
         ]

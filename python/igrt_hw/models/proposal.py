@@ -129,11 +129,15 @@ class Approval(Frozen):
 
 
 class Verification(Frozen):
-    """What proved (or did not prove) that the couch arrived."""
+    """What proved (or did not prove) that the couch arrived.
 
-    channels_agree: bool
-    channel_difference_mm: float
-    channel_difference_deg: float
+    channels_agree: None where the couch has no second position channel: then nothing agrees, and images
+        alone prove where it stands. The differences are None with it.
+    """
+
+    channels_agree: bool | None
+    channel_difference_mm: float | None
+    channel_difference_deg: float | None
     pose_error_mm: float
     pose_error_deg: float
     image_residual: Correction | None

@@ -188,6 +188,7 @@ class CouchWatch(Timekeeper):
         target = m.proposal.content.target_axes if m.proposal is not None else couch.primary
         pose = m.model.difference(target, couch.primary)
         apart = m.model.difference(couch.primary, couch.secondary)
+        alone = "second channel" in couch.unreported
         agree = apart.mm <= m.config.channels_mm and apart.deg <= m.config.channels_deg
         rule = m.rule
         inside = pose.mm <= rule.pose_gate_mm and pose.deg <= rule.pose_gate_deg
@@ -199,20 +200,20 @@ class CouchWatch(Timekeeper):
             reason = (
                 f"the couch arrived {pose.mm:.2f} mm, {pose.deg:.2f} deg off the approved target"
             )
-        elif not agree:
+        elif not alone and not agree:
             reason = (
                 f"the position channels are {apart.mm:.2f} mm, {apart.deg:.2f} deg apart on arrival"
             )
         else:
-            alone = "; no second channel" if "second channel" in couch.unreported else ""
+            unproved = "; no second channel agrees, as there is none" if alone else ""
             reason = (
-                f"arrived {pose.mm:.2f} mm, {pose.deg:.2f} deg off the target{alone};"
+                f"arrived {pose.mm:.2f} mm, {pose.deg:.2f} deg off the target{unproved};"
                 " verification images are needed"
             )
         return Verification(
-            channels_agree=agree,
-            channel_difference_mm=apart.mm,
-            channel_difference_deg=apart.deg,
+            channels_agree=None if alone else agree,
+            channel_difference_mm=None if alone else apart.mm,
+            channel_difference_deg=None if alone else apart.deg,
             pose_error_mm=pose.mm,
             pose_error_deg=pose.deg,
             image_residual=None,

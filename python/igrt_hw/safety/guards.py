@@ -327,7 +327,9 @@ def _pose_is_approved(m: Memory, ask: Ask) -> str | None:
         None
         if m.verification.pose_error_mm <= m.rule.pose_gate_mm
         and (
-            m.verification.pose_error_deg <= m.rule.pose_gate_deg and m.verification.channels_agree
+            # None is a couch without a second channel: arrived, and verified by images alone
+            m.verification.pose_error_deg <= m.rule.pose_gate_deg
+            and m.verification.channels_agree is not False
         )
         and _nonce_is_ours(m)
         else m.verification.reason

@@ -207,13 +207,18 @@ def verification_panel(scene: Scene, width: int) -> Lines:
         if verification.image_residual_mm is not None
         else ""
     )
+    apart_mm, apart_deg = verification.channel_difference_mm, verification.channel_difference_deg
+    channels = (
+        "no second position channel (reduced assurance)"
+        if apart_mm is None or apart_deg is None
+        else f"channels {unsigned(apart_mm, 'mm')} {unsigned(apart_deg, 'deg')}"
+    )
     return (
         head,
         *words,
         *paragraph(
             f"pose {unsigned(verification.pose_error_mm, 'mm')} {unsigned(verification.pose_error_deg, 'deg')}, "
-            f"channels {unsigned(verification.channel_difference_mm, 'mm')} "
-            f"{unsigned(verification.channel_difference_deg, 'deg')}, {image}tolerance "
+            f"{channels}, {image}tolerance "
             f"{unsigned(verification.tolerance_mm, 'mm')} {unsigned(verification.tolerance_deg, 'deg')}",
             width,
         ),
