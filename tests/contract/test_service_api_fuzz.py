@@ -74,7 +74,7 @@ class Supervised:
         )
         return CommandResult(accepted=answer.accepted, message=answer.message, data=answer.data)
 
-    def terminal_alive(self, terminal_id: str, session: Any) -> None:
+    def terminal_alive(self, terminal_id: str, session: Any, heard_us: int) -> None:
         pass
 
     def terminal_gone(self, terminal_id: str) -> None:

@@ -26,6 +26,7 @@ from igrt_hw.models.plan import (
     TreatmentPlan,
 )
 from igrt_hw.models.proposal import ClearanceStrip, ImageStamp, RegistrationSummary
+from igrt_hw.models.qa import QaRun
 from igrt_hw.safety import effects as fx
 from igrt_hw.safety import events as ev
 from igrt_hw.safety.machine_couch import MachineCouch
@@ -256,6 +257,9 @@ class Room:
         self.verdict = "reliable"
         self.arms = "parked"
         self.gantry_deg = 0.0
+        self.door_closed = True
+        self.enable_position = ""
+        self.qa_runs: tuple[QaRun, ...] = ()
         self.history: tuple[TreatedShift, ...] = ()
         self.pendant_faults: tuple[str, ...] = ()
         self.keys: tuple[tuple[int, int], ...] = ()
@@ -288,13 +292,20 @@ class Room:
         if "pendant" not in self.silent:
             self.feed(
                 ev.PendantHeard(
-                    "enabled" if self.couch.enable else "released",
+                    self.enable_position or ("enabled" if self.couch.enable else "released"),  # type: ignore[arg-type]
                     faults=self.pendant_faults,
                     keys=self.keys,
                 )
             )
         if "imager" not in self.silent:
-            self.feed(ev.ImagerHeard("idle", self.gantry_deg, arms=self.arms))  # type: ignore[arg-type]
+            self.feed(
+                ev.ImagerHeard(
+                    "idle",
+                    self.gantry_deg,
+                    arms=self.arms,  # type: ignore[arg-type]
+                    door_closed=self.door_closed,
+                )
+            )
         if "couch" not in self.silent:
             self.feed(self.couch.heard())
 
@@ -411,7 +422,13 @@ class Room:
         session: str = "",
     ) -> fx.Answer:
         event = ev.UserCommand(
-            command, username, role, session or f"s-{username}", self.plan, self.history
+            command,
+            username,
+            role,
+            session or f"s-{username}",
+            self.plan,
+            self.history,
+            self.qa_runs,
         )
         effects = self.feed(event)
         answers = [e for e in effects if isinstance(e, fx.Answer)]

@@ -52,7 +52,7 @@ class Counting:
     def plans(self):
         return ()
 
-    def terminal_alive(self, terminal_id, session):
+    def terminal_alive(self, terminal_id, session, heard_us):
         self.terminals.append(("alive", terminal_id, session.user.username))
 
     def terminal_gone(self, terminal_id):

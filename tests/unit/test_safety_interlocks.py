@@ -12,7 +12,7 @@ from igrt_hw.models import commands
 from igrt_hw.models.status import AlarmPriority
 from igrt_hw.safety import effects as fx
 from igrt_hw.safety import events as ev
-from igrt_hw.safety.alarms import AlarmBoard, Cause
+from igrt_hw.safety.alarms import SILENCE_US_MAX, AlarmBoard, Cause
 from igrt_hw.safety.couch_model import PoseDifference
 from igrt_hw.safety.interlocks import CONTRACTS, Act, Situation, broken, judge
 from igrt_hw.safety.state_diagram import markdown
@@ -166,10 +166,10 @@ UTC = "2026-03-02T08:00:00Z"
 def test_acknowledging_silences_and_never_clears() -> None:
     board = AlarmBoard()
     board.sound(HIGH, 1, UTC)
-    assert board.acknowledge("fault/x", "anna")
+    assert board.acknowledge("fault/x", "anna", 2)
     (alarm,) = board.listed()
     assert (alarm.acknowledged_by, alarm.active) == ("anna", True)
-    assert not board.acknowledge("no such alarm", "anna")
+    assert not board.acknowledge("no such alarm", "anna", 2)
 
 
 # safety: SR-28
@@ -177,7 +177,7 @@ def test_latched_alarm_outlives_its_cause_until_reset() -> None:
     board = AlarmBoard()
     board.sound(HIGH, 1, UTC)
     assert board.reset() == []
-    board.cause_gone("fault/x")
+    board.cause_gone("fault/x", 5)
     (alarm,) = board.listed()
     assert not alarm.active
     board.reset()
@@ -188,8 +188,8 @@ def test_latched_alarm_outlives_its_cause_until_reset() -> None:
 def test_cause_that_returns_sounds_again_and_loses_its_acknowledgement() -> None:
     board = AlarmBoard()
     board.sound(HIGH, 1, UTC)
-    board.acknowledge("fault/x", "anna")
-    board.cause_gone("fault/x")
+    board.acknowledge("fault/x", "anna", 2)
+    board.cause_gone("fault/x", 5)
     board.sound(HIGH, 9, UTC)
     (alarm,) = board.listed()
     assert (alarm.acknowledged_by, alarm.active, alarm.raised_us) == (None, True, 9)
@@ -201,7 +201,7 @@ def test_several_alarms_stand_side_by_side_highest_first() -> None:
     board.sound(LOW, 1, UTC)
     board.sound(HIGH, 2, UTC)
     assert [a.alarm_id for a in board.listed()] == ["fault/x", "held"]
-    board.cause_gone("held")
+    board.cause_gone("held", 3)
     assert [a.alarm_id for a in board.listed()] == ["fault/x"]
     assert board.rate_per_hour(3) == 2
     assert board.rate_per_hour(3_600_000_003) == 0
@@ -211,16 +211,85 @@ def test_several_alarms_stand_side_by_side_highest_first() -> None:
 def test_alarm_of_the_loop_is_acknowledged_by_command_and_stays() -> None:
     room = Room().to("SETUP")
     room.silent.add("imager")
-    room.run(20)
+    room.run(30)
     (alarm,) = room.supervisor.alarms.listed()
     assert room.ask(commands.AcknowledgeAlarm(alarm_id=alarm.alarm_id)).accepted
     room.run(5)
     (still,) = room.supervisor.alarms.listed()
     assert still.acknowledged_by == "anna"
     room.silent.clear()
-    room.run()
+    room.run(110)
     assert room.supervisor.alarms.listed() == ()
     assert not room.ask(commands.AcknowledgeAlarm(alarm_id=alarm.alarm_id)).accepted
+
+
+LINK = Cause("link/couch", AlarmPriority.MEDIUM, "late", "look", clears_after_us=2_000_000)
+
+
+# safety: SR-42
+def test_a_link_that_comes_and_goes_is_one_alarm_until_it_stays() -> None:
+    board = AlarmBoard()
+    changes = []
+    for at in range(0, 10_000_000, 400_000):
+        changes += board.sound(LINK, at, UTC)
+        changes += board.cause_gone("link/couch", at + 200_000)
+    assert [change.what for change in changes] == ["raised"]
+    assert board.rate_per_hour(10_000_000) == 1
+    assert board.cause_gone("link/couch", 11_599_999) == []
+    (ended,) = board.cause_gone("link/couch", 11_600_000)
+    assert ended.what == "ended"
+
+
+# safety: SR-42
+def test_a_link_that_flickers_in_the_room_takes_permission_each_time_and_alarms_once() -> None:
+    room = Room().to("SETUP")
+    for _ in range(8):
+        room.silent.add("imager")
+        room.run(30)
+        assert not room.ask(commands.AcquireImages()).accepted, "the interlock has no hysteresis"
+        room.silent.clear()
+        room.run(20)
+    raised = [e for e in room.of(fx.Record) if isinstance(e, fx.Record) and e.kind == "alarm"]
+    assert [e.data["what"] for e in raised if e.data["alarm_id"] == "link/imager"] == ["raised"]
+    room.run(110)
+    assert room.supervisor.alarms.listed() == ()
+
+
+# safety: SR-42
+def test_a_late_link_is_a_high_alarm_in_motion_and_none_at_rest() -> None:
+    at_rest = Room().to("SETUP")
+    at_rest.silent.add("imager")
+    at_rest.run(16)
+    assert at_rest.supervisor.alarms.listed() == ()
+    moving = Room().to("MOVING")
+    moving.silent.add("imager")
+    moving.run(16)
+    (alarm,) = [a for a in moving.supervisor.alarms.listed() if a.alarm_id == "link/imager"]
+    assert alarm.priority is AlarmPriority.HIGH
+
+
+# safety: SR-42
+def test_a_higher_priority_asks_for_another_acknowledgement() -> None:
+    board = AlarmBoard()
+    board.sound(LINK, 1, UTC)
+    board.acknowledge("link/couch", "anna", 2)
+    (change,) = board.sound(replace(LINK, priority=AlarmPriority.HIGH), 3, UTC)
+    assert change.what == "raised to high"
+    (alarm,) = board.listed()
+    assert (alarm.priority, alarm.acknowledged_by, alarm.raised_us) == (AlarmPriority.HIGH, None, 1)
+
+
+# safety: SR-42
+def test_the_silence_of_a_high_alarm_ends_by_itself_that_of_others_does_not() -> None:
+    board = AlarmBoard()
+    board.sound(HIGH, 0, UTC)
+    board.sound(LOW, 0, UTC)
+    board.acknowledge("fault/x", "anna", 0)
+    board.acknowledge("held", "anna", 0)
+    assert board.wake(SILENCE_US_MAX) == []
+    (change,) = board.wake(SILENCE_US_MAX + 1)
+    assert (change.alarm_id, change.what) == ("fault/x", "sounds again")
+    assert [a.acknowledged_by for a in board.listed()] == [None, "anna"]
 
 
 def test_state_diagram_of_the_documentation_is_the_table_that_runs() -> None:

@@ -122,7 +122,7 @@ class Recorded:
         self.commands.append((command, session))
         return self.answer
 
-    def terminal_alive(self, terminal_id, session):
+    def terminal_alive(self, terminal_id, session, heard_us):
         self.terminals.append(("alive", terminal_id))
 
     def terminal_gone(self, terminal_id):
@@ -210,6 +210,8 @@ CALLS_THAT_NEED_A_SESSION = [
     ("GET", "/api/record/verify"),
     ("GET", "/api/room/picture"),
     ("GET", "/api/room/map"),
+    ("GET", "/api/images/1.2.3/nudged"),
+    ("GET", "/api/images/1.2.3/landmarks"),
     ("GET", "/api/qa/tests"),
     ("GET", "/api/qa/runs"),
     ("GET", "/api/qa/trend"),

@@ -169,8 +169,9 @@ class StatusStream:
     async def _keep_lease(self, socket: ClientConnection) -> None:
         if self._terminal_id is None:
             return
-        alive = json.dumps({"type": "alive", "terminal_id": self._terminal_id})
         while True:
             if self._alive():
-                await socket.send(alive)
+                # With its own time, so that a service that reads late does not take it for younger than it is.
+                alive = {"type": "alive", "terminal_id": self._terminal_id}
+                await socket.send(json.dumps(alive | {"sent_us": self._clock_us()}))
             await asyncio.sleep(ALIVE_PERIOD_S)

@@ -10,6 +10,8 @@ from igrt_hw.safety.transitions import IN_MOTION
 HIGH, MEDIUM, LOW = AlarmPriority.HIGH, AlarmPriority.MEDIUM, AlarmPriority.LOW
 
 EXPIRES_SOON_US = 60_000_000
+LINK_STEADY_US = 2_000_000
+"""A link is back when it was heard without a break for so long: on a loaded machine it comes and goes in a second."""
 
 
 def causes(m: Memory, now_us: int) -> tuple[Cause, ...]:
@@ -45,20 +47,24 @@ def _links(m: Memory, now_us: int) -> list[Cause]:
     found = []
     for name, device in (("couch", m.couch), ("imager", m.imager), ("pendant", m.pendant)):
         age = device.age_us(now_us)
-        if age is not None and age <= m.config.fresh_us:
+        acute = m.state in (*IN_MOTION, LoopState.BEAM_READY)
+        # The interlock falls at `fresh` in any case. Where nothing moves, what is only late is no news for people.
+        limit_us = m.config.fresh_us if acute else m.config.lost_us
+        if age is not None and age <= limit_us:
             continue
         text = (
             f"{name}: {device.cause or 'no telemetry'}"
             if age is None
-            else f"{name}: silent for {m.config.fresh_us // 1000} ms"
+            else f"{name}: silent for {limit_us // 1000} ms"
         )
-        priority = HIGH if m.state in (*IN_MOTION, LoopState.BEAM_READY) else MEDIUM
+        priority = HIGH if acute else MEDIUM
         found.append(
             Cause(
                 f"link/{name}",
                 priority,
                 text,
                 "Check the cable and the device; what is shown of it is old.",
+                clears_after_us=LINK_STEADY_US,
             )
         )
     return found
@@ -74,6 +80,7 @@ def _terminal(m: Memory, now_us: int) -> list[Cause]:
             MEDIUM,
             "the operator's terminal is not heard",
             "Restart the terminal; nothing moves without it.",
+            clears_after_us=LINK_STEADY_US,
         )
     ]
 

@@ -36,6 +36,7 @@ S = LoopState
 FROM_THE_LOOP = frozenset({"shift test"})
 KNOWN_SHIFT_MM_MIN = 5.0
 """A displacement below this proves little: it is inside what a match may be wrong by without being seen."""
+NOT_FINISHED = "the end of the run: it was abandoned"
 STAGE_US_MAX = 120_000_000
 
 
@@ -104,7 +105,7 @@ class DailyQa(Manual):
         return fx.Answer(True, m.qa.run.results[-1].sentence)
 
     def _finish_qa(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
-        run = self._end_qa(user.username, now_us)
+        run = self._end_qa(user.username, now_us, ())
         if run is None:
             return fx.Answer(False, "no daily QA is going on; begin it first")
         if run.passed:
@@ -121,15 +122,15 @@ class DailyQa(Manual):
     def _abandon_qa(self, username: str, now_us: int) -> None:
         """What was begun and not finished has failed."""
         if self._m.qa is not None:
-            self._end_qa(username, now_us)
+            self._end_qa(username, now_us, (NOT_FINISHED,))
 
-    def _end_qa(self, username: str, now_us: int) -> QaRun | None:
+    def _end_qa(self, username: str, now_us: int, wanting: tuple[str, ...]) -> QaRun | None:
         m = self._m
         if m.qa is None:
             return None
         last = {result.test: result.passed for result in m.qa.run.results}
         required = m.config.qa_required
-        missing = tuple(name for name in required if not last.get(name, False))
+        missing = (*(name for name in required if not last.get(name, False)), *wanting)
         run = m.qa.run.model_copy(
             update={
                 "finished_utc": self.utc(now_us),

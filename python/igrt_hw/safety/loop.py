@@ -49,6 +49,7 @@ class Loop:
         self._heard_us = 0
         self._version = 0
         self._alarm_reset = False
+        self._in_tick = False
         self._out: list[fx.Effect] = []
 
     @property

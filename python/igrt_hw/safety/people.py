@@ -411,7 +411,7 @@ class People(DailyQa):
     def _acknowledge_alarm(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
         command = user.command
         name = command.alarm_id if isinstance(command, commands.AcknowledgeAlarm) else ""
-        if self._alarms.acknowledge(name, user.username):
+        if self._alarms.acknowledge(name, user.username, now_us):
             return fx.Answer(True, f"{name} is silenced; it stays until its cause is gone.")
         return fx.Answer(False, f"there is no alarm {name}")
 

@@ -5,7 +5,9 @@
     effects = supervisor.tick(now_us)              # 20 to 50 times a second
 
 The shell carries effects out in the order given, and feeds the answers back as events. It must feed what it has heard
-before it ticks: a tick judges ages by what was fed. `draw(n)` gives a random integer below n; it is the only source of
+before it ticks, each with when it was heard: a tick judges ages by what was fed. Only a tick judges how long a terminal
+has been silent, so that a program that stood still reads first what was said meanwhile; permission is given by ticks
+alone, so that no tick is no lease. `draw(n)` gives a random integer below n; it is the only source of
 codes, identifiers and tokens, so that a seed replays a session.
 
 Built in layers, each a file: `loop.py` (state by the table), `answers.py`, `timekeeper.py`, `couch_watch.py`,
@@ -15,6 +17,7 @@ Built in layers, each a file: `loop.py` (state by the table), `answers.py`, `tim
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 
 from igrt_hw.models import commands
 from igrt_hw.safety import effects as fx
@@ -56,13 +59,17 @@ class Supervisor(People):
     def tick(self, now_us: int) -> list[fx.Effect]:
         """Let time pass: ages, expiries, permissions."""
         now_us = self._begin(now_us)
+        self._in_tick = True
         try:
             self._pass_time(now_us)
             self._grant_permission(now_us)
             self._follow_keys(now_us)
+            self._tell_alarms(now_us)
             return self._end(now_us)
         except Exception as error:
             return self._defect(error, None, now_us)
+        finally:
+            self._in_tick = False
 
     def _defect(self, error: Exception, event: ev.Event | None, now_us: int) -> list[fx.Effect]:
         """A defect of this program: stop, latch, say so. What the failed step had asked for is not done."""
@@ -83,6 +90,10 @@ class Supervisor(People):
         m.motion, m.challenge, m.approvals, m.approval_sessions = None, None, (), ()
         m.host_faults["defect"] = sentence
         self._fire(T.FAULT, Ask(now_us), sentence)
+        with suppress(
+            Exception
+        ):  # the alarms may be what is broken; the fault is latched all the same
+            self._tell_alarms(now_us)
         if isinstance(event, ev.UserCommand):
             self._emit(fx.Answer(False, f"{sentence}. Stopped; call service."))
         self._version += 1
@@ -99,10 +110,6 @@ class Supervisor(People):
     def _end(self, now_us: int) -> list[fx.Effect]:
         self._follow_door(now_us)
         self._follow_qa(now_us)
-        for change in self._watch_alarms(now_us):
-            self._record(
-                "alarm", "supervisor", f"{change.alarm_id} {change.what}: {change.text}", {}
-            )
         self._version += 1
         out, self._out = self._out, []
         return out
@@ -147,7 +154,9 @@ class Supervisor(People):
             self._record("terminal", event.terminal_id, "terminal is there", {})
             if len(terminals) >= TERMINALS_MAX:
                 del terminals[min(terminals, key=lambda name: terminals[name].heard_us)]
-        terminals[event.terminal_id] = Terminal(event.session_id, heard_us)
+        known = terminals.get(event.terminal_id)
+        latest_us = heard_us if known is None else max(known.heard_us, heard_us)
+        terminals[event.terminal_id] = Terminal(event.session_id, latest_us)
 
     def _link_up(self, event: ev.LinkUp, now_us: int) -> None:
         m = self._m
@@ -197,6 +206,18 @@ class Supervisor(People):
 
     # ---- alarms
 
+    def _tell_alarms(self, now_us: int) -> None:
+        """Alarms are judged by ticks, 20 to 50 times a second; what became of each goes into the record."""
+        for change in self._watch_alarms(now_us):
+            data: dict[str, object] = {
+                "alarm_id": change.alarm_id,
+                "what": change.what,
+                "priority": change.priority.value,
+                "acknowledged_by": change.acknowledged_by,
+            }
+            text = f"{change.alarm_id} {change.what}: {change.text}"
+            self._record("alarm", "supervisor", text, data)
+
     def _watch_alarms(self, now_us: int) -> list[AlarmChange]:
         there = causes(self._m, now_us)
         changes: list[AlarmChange] = []
@@ -206,7 +227,8 @@ class Supervisor(People):
         names = {cause.alarm_id for cause in there}
         for alarm in self._alarms.listed():
             if alarm.alarm_id not in names:
-                changes += self._alarms.cause_gone(alarm.alarm_id)
+                changes += self._alarms.cause_gone(alarm.alarm_id, now_us)
+        changes += self._alarms.wake(now_us)
         if self._alarm_reset:
             self._alarm_reset = False
             changes += self._alarms.reset()

@@ -81,7 +81,7 @@ class Timekeeper(Answers):
         m = self._m
         found = []
         late = {"Couch Link": m.couch, "Imager Link": m.imager, "Pendant": m.pendant}
-        for text in broken(m.situation(now_us), Act.MOTION):
+        for text in self._not_holding(Act.MOTION, now_us):
             device: Device[object] | None = late.get(text.split(":")[0])  # type: ignore[assignment]
             age = device.age_us(now_us) if device is not None else None
             if age is not None and m.config.fresh_us < age <= m.config.lost_us:
@@ -89,11 +89,31 @@ class Timekeeper(Answers):
             found.append(text)
         return tuple(found)
 
+    def _not_holding(self, act: Act, now_us: int) -> list[str]:
+        """What does not hold. Silence counts by ticks only: what was said meanwhile may still wait to be heard."""
+        found = broken(self._m.situation(now_us), act)
+        if self._in_tick:
+            return list(found)
+        silent = self._merely_silent(now_us)
+        return [text for text in found if text.partition(":")[0] not in silent]
+
+    def _merely_silent(self, now_us: int) -> frozenset[str]:
+        """Interlocks of what stands but has said nothing for too long; what has gone or was never there is not silent."""
+        m = self._m
+        fresh_us = m.config.fresh_us
+        ages = (
+            ("Couch Link", m.couch.age_us(now_us), fresh_us),
+            ("Imager Link", m.imager.age_us(now_us), fresh_us),
+            ("Pendant", m.pendant.age_us(now_us), fresh_us),
+            ("Terminal", m.terminal_age_us(now_us), m.config.terminal_us),
+        )
+        return frozenset(name for name, age, limit in ages if age is not None and age > limit)
+
     def _hold_beam(self, now_us: int) -> None:
         m = self._m
         if m.state is not S.BEAM_READY:
             return
-        found = list(broken(m.situation(now_us), Act.BEAM))
+        found = self._not_holding(Act.BEAM, now_us)
         couch = m.couch.last
         settled = now_us - m.state_since_us > GATE_TELEMETRY_US
         if couch is not None and settled and not couch.beam_gate_energised:

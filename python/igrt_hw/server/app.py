@@ -35,6 +35,7 @@ from igrt_hw.models.status import SupervisorStatus
 from igrt_hw.models.trends import ShiftTrend
 from igrt_hw.models.users import ChainVerdict, Health, SignedIn
 from igrt_hw.server import roles
+from igrt_hw.server.alive import AliveClock
 from igrt_hw.server.pictures import Picture
 from igrt_hw.server.sessions import (
     AGE_US_MAX,
@@ -101,8 +102,8 @@ class Supervision(Protocol):
     async def command(self, command: Command, session: UserSession) -> CommandResult:
         """Hand a permitted command to the supervisor."""
 
-    def terminal_alive(self, terminal_id: str, session: UserSession) -> None:
-        """A terminal renews its lease."""
+    def terminal_alive(self, terminal_id: str, session: UserSession, heard_us: int) -> None:
+        """A terminal renews its lease: it was alive at this instant of the service's clock."""
 
     def terminal_gone(self, terminal_id: str) -> None:
         """A terminal's connection ended."""
@@ -165,6 +166,7 @@ class Detail(Frozen):
 class _Alive(Frozen):
     type: str
     terminal_id: str
+    sent_us: int | None = None
 
 
 def _door(connection: HTTPConnection) -> Door:
@@ -482,13 +484,15 @@ async def _tell(socket: WebSocket, door: Door, token: str) -> None:
 
 async def _listen(socket: WebSocket, door: Door, session: UserSession) -> None:
     terminal_id: str | None = None
+    dates = AliveClock(door.clock_us())
     try:
         while True:
             text = await socket.receive_text()
             alive = _read_alive(text)
             if alive is None or (terminal_id is not None and alive.terminal_id != terminal_id):
                 await socket.close(
-                    CLOSE_NOT_UNDERSTOOD, 'expected {"type": "alive", "terminal_id": one name}'
+                    CLOSE_NOT_UNDERSTOOD,
+                    'expected {"type": "alive", "terminal_id": one name, "sent_us": steady clock}',
                 )
                 return
             if not roles.may_read(session.user.role, "lease"):
@@ -497,7 +501,8 @@ async def _listen(socket: WebSocket, door: Door, session: UserSession) -> None:
                 )
                 return
             terminal_id = alive.terminal_id
-            door.service.terminal_alive(terminal_id, session)
+            heard_us = dates.heard_us(alive.sent_us, door.clock_us())
+            door.service.terminal_alive(terminal_id, session, heard_us)
     finally:
         if terminal_id is not None:
             door.service.terminal_gone(terminal_id)

@@ -78,6 +78,8 @@ TICK_S = 0.05
 LATE_US = (
     250_000  # a tick this late is told in the record: permission was paused by this program itself
 )
+DRAIN_US = 100_000
+DRAIN_TURNS = 20  # turns of the event loop from a readable socket to a message that was taken
 STATUS_AGE_US_MAX = 40_000
 VERIFY_TRIES = 3
 WORKERS = 3
@@ -254,6 +256,11 @@ class Service:
         while True:
             now_us = self._parts.clock_us()
             late_us = now_us - self._ticked_us - round(TICK_S * 1e6)
+            if late_us > DRAIN_US:
+                # What was said while this program stood still is heard before anybody's silence is judged.
+                for _ in range(DRAIN_TURNS):
+                    await asyncio.sleep(0)
+                now_us = self._parts.clock_us()
             self._ticked_us = now_us
             self._perform(self._supervisor.tick(now_us))
             if late_us > LATE_US:
@@ -507,9 +514,9 @@ class Service:
             self._shelf = _Shelf()
         return CommandResult(accepted=answer.accepted, message=answer.message, data=answer.data)
 
-    def terminal_alive(self, terminal_id: str, session: UserSession) -> None:
-        """A terminal renews its lease."""
-        self._feed(ev.TerminalAlive(terminal_id, session.identity))
+    def terminal_alive(self, terminal_id: str, session: UserSession, heard_us: int) -> None:
+        """A terminal renews its lease: it was alive at this instant, which may be before this one."""
+        self._feed(ev.TerminalAlive(terminal_id, session.identity), heard_us)
 
     def terminal_gone(self, terminal_id: str) -> None:
         """A terminal's connection ended: its permission ends with it."""
