@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from igrt_hw.safety import trace
+from igrt_hw.safety import procedures, trace
 
 ROOT = Path(__file__).parents[2]
 SOURCE = (ROOT / trace.REQUIREMENTS).read_text(encoding="utf-8")
@@ -25,6 +25,15 @@ def test_hazard_table_and_trace_matrix_are_up_to_date() -> None:
     assert (ROOT / "docs/safety/trace.md").read_text(encoding="utf-8") == trace.trace_markdown(
         CASE
     ), say
+
+
+def test_recovery_document_is_what_the_api_shows() -> None:
+    written = (ROOT / "docs/safety/recovery.md").read_text(encoding="utf-8")
+    say = "run: python -m igrt_hw.safety.procedures > docs/safety/recovery.md"
+    assert written == procedures.markdown(), say
+    assert len({procedure.name for procedure in procedures.PROCEDURES}) == len(
+        procedures.PROCEDURES
+    )
 
 
 def test_html_of_the_trace_matrix_names_every_requirement_and_test() -> None:
