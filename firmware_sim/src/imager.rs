@@ -130,10 +130,12 @@ pub struct FrameRecord {
 
 /// Where the frames lie; the firmware has no memory of its own for them.
 pub trait FrameStore {
-    /// The record of a frame; of the stored frames, that in `binning`.
-    fn record(&self, frame: u32, binning: u8) -> Option<FrameRecord>;
+    /// The record of a frame; of the stored frames, that of the tube voltage and the binning of `technique`.
+    fn record(&self, frame: u32, technique: &Technique) -> Option<FrameRecord>;
     /// Copies octets from `offset` on, as many as fit and are there.
-    fn read(&self, frame: u32, binning: u8, offset: u32, into: &mut [u8]) -> usize;
+    fn read(&self, frame: u32, technique: &Technique, offset: u32, into: &mut [u8]) -> usize;
+    /// A technique was set: its floods may be asked for next.
+    fn technique_set(&self, _technique: &Technique) {}
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -784,10 +786,14 @@ impl<S: FrameStore> Attended<'_, S> {
         let shown = frame >= FLOOD || (frame != 0 && frame <= latest);
         match self
             .frames
-            .record(frame, self.core.technique.binning)
+            .record(frame, &self.core.technique)
             .filter(|_| shown)
         {
             Some(record) => Ok(record),
+            None if frame >= FLOOD => refuse!(
+                NoSuchFrame,
+                "there is no stored frame {frame:08X}, or the floods of this technique are still being loaded; ask again"
+            ),
             None => refuse!(
                 NoSuchFrame,
                 "frame {frame} is not kept; the latest is {latest}, and the last {FRAMES_KEPT} are kept"
@@ -840,8 +846,7 @@ impl<S: FrameStore> Attended<'_, S> {
         }
         body.u8(0).u16(count).u32(frame).u32(offset);
         let read = body.fill(usize::from(count), |place| {
-            self.frames
-                .read(frame, self.core.technique.binning, offset, place)
+            self.frames.read(frame, &self.core.technique, offset, place)
         });
         if read != usize::from(count) {
             return refuse!(
@@ -885,7 +890,11 @@ impl<S: FrameStore> Device for Attended<'_, S> {
         match command {
             Command::Arms { source, panel } => self.core.arms(context, *source, *panel),
             Command::Gantry { angle_udeg } => self.core.turn(context, *angle_udeg),
-            Command::Technique(technique) => self.core.set_technique(technique),
+            Command::Technique(technique) => {
+                let answer = self.core.set_technique(technique)?;
+                self.frames.technique_set(technique);
+                Ok(answer)
+            }
             Command::Prepare { on } => self.core.prepare(context, *on),
             Command::Expose {
                 kind,

@@ -15,7 +15,7 @@ from igrt_hw.guidance.imaging_protocol import (
 )
 from igrt_hw.guidance.refusal import InputRefused
 from igrt_hw.models.record import RecordEntry
-from igrt_hw.records.dose import exposures, ledger
+from igrt_hw.records.dose import dose_view, exposures, ledger
 from igrt_hw.safety.rules import SITE_RULES
 from igrt_hw.server.imaging import Technique
 
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_protocol_is_refused(
 def entry(sequence: int, patient: str, fraction: int, pairs: int = 1) -> RecordEntry:
     shots = [
         {
-            "image_uid": f"1.{sequence}.{n}",
+            "image_uid": f"1.{sequence}.{n}.{angle:.0f}",
             "purpose": "setup",
             "source_angle_deg": angle,
             "acquired_utc": "2026-01-01T00:00:00Z",
@@ -139,7 +139,8 @@ def test_the_ledger_adds_up_a_patient_by_fraction_and_no_one_else() -> None:
         (2, 2, 10.0),
     ]
     assert known.dose_area_uGycm2 == 6000.0
-    one = max(thorax.dose(angle).entrance_skin_dose_mGy for angle in (0.0, 90.0))
+    tube = load_tube()
+    one = tube.air_kerma_mGy(80.0, 5.0, "none", 1000.0 - 320.0 / 2) * tube.backscatter
     assert known.fractions[0].skin_dose_mGy == pytest.approx(2 * one)
     assert known.warnings == ()
 
@@ -158,3 +159,44 @@ def test_repeated_imaging_is_warned_of_and_so_is_a_share_of_the_prescription() -
 def test_an_older_record_without_exposures_is_read_as_holding_none() -> None:
     old = entry(1, "A", 1).model_copy(update={"data": {"image_uids": ["1"]}})
     assert ledger([old], "A", protocol_for("thorax")).fractions == ()
+
+
+def test_an_exposure_in_both_books_counts_once_and_one_without_an_image_counts_too() -> None:
+    thorax = protocol_for("thorax")
+    pair = entry(1, "A", 1)
+    shots = pair.data["exposures"]
+    assert isinstance(shots, list)
+    singles = [
+        pair.model_copy(
+            update={"sequence": n, "kind": "exposure", "data": {**pair.data, "exposures": [shot]}}
+        )
+        for n, shot in enumerate(shots, 10)
+    ]
+    lost = pair.model_copy(
+        update={
+            "sequence": 20,
+            "kind": "exposure",
+            "data": {
+                "patient_id": "A",
+                "fraction": 1,
+                "exposures": [{"lost": True, "dose_area_uGycm2": 100_000.0}],
+            },
+        }
+    )
+    whole = dose_view([*singles, pair], "A", 1, thorax)
+    assert (whole.exposures_in_fraction, whole.lost_in_course) == (2, 0)
+    more = dose_view([*singles, pair, lost], "A", 1, thorax)
+    assert (more.exposures_in_fraction, more.lost_in_course) == (3, 1)
+    assert more.skin_mGy_fraction > whole.skin_mGy_fraction + 0.01
+    assert more.dose_area_uGycm2_fraction == whole.dose_area_uGycm2_fraction + 100_000.0
+
+
+def test_another_pair_than_usual_has_to_be_said_before_it_is_taken() -> None:
+    thorax = protocol_for("thorax")
+    told = [dose_view([entry(1, "A", 1, pairs)], "A", 1, thorax).repeat for pairs in (1, 2, 3)]
+    assert told[0] == ""
+    assert "2 are usual" in told[1]
+    assert "beyond the 3" in told[2]
+    nobody = dose_view([], "A", 1, thorax)
+    assert nobody.repeat == ""
+    assert nobody.alara == thorax.alara

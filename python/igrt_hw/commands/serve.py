@@ -57,6 +57,10 @@ def serve(
     ready_file: Annotated[
         Path | None, typer.Option(help="Write the address here when the service listens.")
     ] = None,
+    imager_calibration: Annotated[
+        Path | None,
+        typer.Option(help="What was measured of the imager: flex map, lag, flickering pixels."),
+    ] = None,
 ) -> None:
     """Run the supervisor's service until interrupted."""
     from pydantic import ValidationError
@@ -79,6 +83,7 @@ def serve(
             tls_key=tls_key,
             demo_users=demo_users,
             ready_file=ready_file,
+            imager_calibration=imager_calibration,
         )
     except ValidationError as error:
         first = error.errors()[0]

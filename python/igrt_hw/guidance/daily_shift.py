@@ -365,8 +365,8 @@ def match_phantom(
             (head first supine) unless told. The search begins there and knows nothing of the known shift.
 
     Raises:
-        InputRefused: views that do not make a measurement, or an image that holds nothing. A match that is not believed is no exception: its
-            correction is None, with the reasons.
+        InputRefused: views that do not make a measurement, or an image that holds nothing. A match that is not
+            believed is no exception: its correction is None, with the reasons.
     """
     if planned is None:
         wanted = Pose.from_matrix(np.eye(4), Frame.FIXED, Frame.PATIENT)

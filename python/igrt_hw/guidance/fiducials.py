@@ -48,7 +48,7 @@ from igrt_hw.guidance.refusal import InputRefused
 from igrt_hw.guidance.registration import Reason
 from igrt_hw.guidance.triangulation import Triangulated, triangulate
 from igrt_hw.models.base import Frozen
-from igrt_hw.models.proposal import RegistrationSummary
+from igrt_hw.models.proposal import MarkerResidual, RegistrationSummary
 
 Floats = NDArray[np.float64]
 
@@ -151,7 +151,22 @@ class FiducialResult(Frozen):
             reasons=tuple(r.sentence for r in self.reasons),
             residual_at_target_mm=self.residual_at_target_mm,
             duration_ms=self.duration_ms,
+            method="markers",
+            markers=tuple(_residual(marker) for marker in self.markers),
         )
+
+
+def _residual(marker: MarkerFinding) -> MarkerResidual:
+    off = marker.displacement_mm
+    return MarkerResidual(
+        name=marker.name,
+        views=len(marker.seen_in_views),
+        reprojection_px=marker.reprojection_px,
+        displacement_mm=off,
+        distance_mm=None if off is None else math.dist(off, (0.0, 0.0, 0.0)),
+        sigma_mm=marker.sigma_mm,
+        used=marker.used,
+    )
 
 
 def find_fiducials(

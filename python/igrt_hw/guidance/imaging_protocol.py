@@ -22,7 +22,7 @@ from igrt_hw.models.base import Frozen
 FOLDER: Final = Path(__file__).parent / "protocols"
 TUBE_FILE: Final = "tube.toml"
 GENERAL_SITE: Final = "thorax"
-"""What a plan without a known site is imaged with: the technique of the stored flood."""
+"""What a plan without a known site is imaged with."""
 SAD_MM: Final = 1000.0
 # TG-180: from 5 % of the prescribed dose on, imaging dose belongs into the plan.
 TG180_SHARE: Final = 0.05
@@ -90,6 +90,8 @@ class ImagingProtocol(Frozen):
     pairs_per_fraction_max: Annotated[int, Field(gt=0)]
     alara: Annotated[tuple[str, ...], Field(min_length=1)]
     views: Annotated[tuple[ViewTechnique, ...], Field(min_length=1)]
+    match: Literal["anatomy", "markers if planned"] = "anatomy"
+    """What a pair of the site is registered by, unless the operator asks otherwise."""
 
     @model_validator(mode="after")
     def _sane(self) -> ImagingProtocol:

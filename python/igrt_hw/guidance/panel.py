@@ -57,17 +57,20 @@ Counts = NDArray[np.uint16] | NDArray[np.float32]
 @dataclass(frozen=True, slots=True)
 class CalibrationOf:
     """What a calibration holds for: the gain of a pixel changes with each of these. `panel` is empty when it is
-    not told."""
+    not told; `mode` is how the panel is read."""
 
     kvp: float
     beam_filter: str
     binning: int
     panel: str = ""
+    mode: str = "radiographic"
 
     def problem_with(self, held: CalibrationOf) -> str:
         """Why `held` does not serve an image of this technique; empty when it does."""
         if self.panel and held.panel and self.panel != held.panel:
             return f"it is of panel {held.panel}, the image of panel {self.panel}"
+        if self.mode != held.mode:
+            return f"it was taken in panel mode {held.mode}, the image in {self.mode}"
         if self.binning != held.binning:
             return f"it is binned {held.binning} x {held.binning}, the image {self.binning} x {self.binning}"
         if abs(self.kvp - held.kvp) > KVP_TOLERANCE:

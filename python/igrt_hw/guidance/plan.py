@@ -22,6 +22,7 @@ from igrt_hw.models.plan import (
     PatientPosition,
     PlannedField,
     PlannedIsocentre,
+    PlannedMarker,
     ToleranceTable,
     TreatmentPlan,
 )
@@ -87,7 +88,9 @@ def load_plan(folder: Path) -> LoadedPlan:
         raise InputRefused(f"{folder} holds no CT images")
     ct = load_ct(ct_files)
     _belong_together(plan, structures, ct)
-    parsed = _parse_plan(plan, plan_path.name, ct)
+    parsed = _parse_plan(plan, plan_path.name, ct).model_copy(
+        update={"markers": _markers(structures, ct)}
+    )
     for isocentre in parsed.isocentres:
         if not ct.contains_dicom(isocentre.position_dicom_mm):
             raise InputRefused(
@@ -365,6 +368,57 @@ def _isocentre(
         couch=couch,
         setup_fields=tuple(f for f in fields if f.purpose == "SETUP"),
         treatment_fields=tuple(f for f in fields if f.purpose == "TREATMENT"),
+    )
+
+
+def _markers(structures: FileDataset, ct: CtVolume) -> tuple[PlannedMarker, ...]:
+    """Structures of interpreted type MARKER: points, or closed contours around the marker, whose centroid counts."""
+    wanted = {
+        str(item.ReferencedROINumber)
+        for item in structures.get("RTROIObservationsSequence", [])
+        if str(item.get("RTROIInterpretedType", "")) == "MARKER"
+    }
+    names = {
+        str(item.ROINumber): str(item.ROIName)
+        for item in structures.get("StructureSetROISequence", [])
+    }
+    # A place read off a grid errs evenly within a voxel.
+    sigma = float(np.sqrt(np.mean(np.square(ct.spacing_mm)) / 12.0))
+    found = []
+    for roi in structures.get("ROIContourSequence", []):
+        number = str(roi.ReferencedROINumber)
+        if number not in wanted:
+            continue
+        name = names.get(number, number)
+        x, y, z = _marker_place(roi, name)
+        if not ct.contains_dicom((x, y, z)):
+            raise InputRefused(f"marker {name} at ({x:.1f}, {y:.1f}, {z:.1f}) mm lies outside the CT")
+        found.append(PlannedMarker(name=name, position_dicom_mm=(x, y, z), sigma_mm=sigma))
+    doubled = sorted({m.name for m in found if sum(o.name == m.name for o in found) > 1})
+    if doubled:
+        raise InputRefused(f"the structure set has two markers of one name: {', '.join(doubled)}")
+    return tuple(found)
+
+
+def _marker_place(roi: Dataset, name: str) -> tuple[float, float, float]:
+    contours = [
+        (str(contour.ContourGeometricType), np.asarray(contour.ContourData, float).reshape(-1, 3))
+        for contour in roi.get("ContourSequence", [])
+    ]
+    if not contours or not all(np.isfinite(points).all() for _, points in contours):
+        raise InputRefused(f"marker {name} has no place: a point or closed contours are needed")
+    kinds = {kind for kind, _ in contours}
+    if kinds == {"POINT"} and len(contours) == 1:
+        x, y, z = (float(v) for v in contours[0][1][0])
+        return x, y, z
+    if kinds == {"CLOSED_PLANAR"}:
+        x, y, z = (
+            float(v) for v in np.mean([points.mean(axis=0) for _, points in contours], axis=0)
+        )
+        return x, y, z
+    raise InputRefused(
+        f"marker {name} has {len(contours)} contours of type {', '.join(sorted(kinds))}: one POINT, or "
+        "CLOSED_PLANAR contours around one marker, are understood"
     )
 
 

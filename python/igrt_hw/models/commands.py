@@ -59,6 +59,8 @@ class RegisterImages(Frozen):
 
     kind: Literal["register"] = "register"
     translation_only: bool = False
+    method: Literal["site", "anatomy", "markers"] = "site"
+    """`site`: by markers where the protocol of the site wants them and the plan has them, else by the anatomy."""
 
 
 class Propose(Frozen):

@@ -62,6 +62,15 @@ class PlannedIsocentre(Frozen):
     treatment_fields: tuple[PlannedField, ...]
 
 
+class PlannedMarker(Frozen):
+    """A marker of the structure set (interpreted type MARKER) in DICOM patient millimetres; `sigma_mm` is how well the
+    CT's grid places it."""
+
+    name: str
+    position_dicom_mm: tuple[float, float, float]
+    sigma_mm: float
+
+
 class TreatmentPlan(Frozen):
     """A plan that has been read and checked against its CT series and structure set."""
 
@@ -79,3 +88,5 @@ class TreatmentPlan(Frozen):
     isocentres: tuple[PlannedIsocentre, ...]
     ct_series_uid: str
     ct_slices: int
+    markers: tuple[PlannedMarker, ...] = ()
+    """Implanted markers, where the structure set has any: registration by markers is offered with two or more."""

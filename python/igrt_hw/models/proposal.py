@@ -53,6 +53,19 @@ class ImageStamp(Frozen):
     brakes_on: bool
 
 
+class MarkerResidual(Frozen):
+    """One marker of a match: in how many views it was seen, how far its spots are from where the fit puts them, how far
+    it lies from where the other markers put it (fixed frame, mm), and whether the correction rests on it."""
+
+    name: str
+    views: int
+    reprojection_px: float | None
+    displacement_mm: tuple[float, float, float] | None
+    distance_mm: float | None
+    sigma_mm: tuple[float, float, float] | None
+    used: bool
+
+
 class RegistrationSummary(Frozen):
     """What registration found, in numbers and words. `correction` is in the fixed frame about the isocentre."""
 
@@ -64,6 +77,9 @@ class RegistrationSummary(Frozen):
     reasons: tuple[str, ...]
     residual_at_target_mm: float
     duration_ms: float
+    method: Literal["anatomy", "markers", "cone beam"] = "anatomy"
+    markers: tuple[MarkerResidual, ...] = ()
+    """Of a match by markers: every planned marker, found or not."""
 
 
 class ProposalContent(Frozen):

@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Literal
 
 from igrt_hw.models.base import Frozen
+from igrt_hw.models.imaging import DoseView
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.proposal import Approval, Proposal, RegistrationSummary, Verification
 from igrt_hw.models.qa import QaStanding, QaView
@@ -148,6 +149,10 @@ class ImageView(Frozen):
     kvp: float
     mas: float
     dose_area_uGycm2: float
+    geometry: Literal["as drawn", "calibrated"] = "as drawn"
+    """Whether source and panel are where the imager's drawing has them, or where its flex map found them."""
+    lag_corrected: bool = False
+    """Whether charge of earlier frames was taken off; only where the panel's lag was measured."""
 
 
 class Activity(Frozen):
@@ -191,6 +196,8 @@ class SupervisorStatus(Frozen):
     terminal_age_ms: float | None
     record_entries: int
     record_head: str
+    dose: DoseView | None = None
+    """Imaging dose of the bound patient; None without one, or while it is being read."""
     qa: QaView | None = None
     """The daily QA that is going on."""
     daily_qa: QaStanding | None = None

@@ -30,6 +30,7 @@ class RegisterImages:
     isocentre_id: str
     couch_axes: tuple[float, ...]
     translation_only: bool
+    method: Literal["site", "anatomy", "markers"] = "site"
 
 
 @dataclass(frozen=True, slots=True)

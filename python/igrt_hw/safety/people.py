@@ -190,7 +190,8 @@ class People(DailyQa):
         answer = self._simple(T.REGISTER, user, now_us)
         if not answer.accepted or m.stamp is None or m.plan is None or m.isocentre is None:
             return answer
-        only = isinstance(command, commands.RegisterImages) and command.translation_only
+        asked = command if isinstance(command, commands.RegisterImages) else None
+        only = asked is not None and asked.translation_only
         detail = "translation only" if only else "six degrees of freedom"
         request = self._await(
             "registration", detail, m.config.registration_us, user.username, now_us
@@ -203,6 +204,7 @@ class People(DailyQa):
                 m.isocentre.isocentre_id,
                 m.stamp.couch_axes,
                 only,
+                "site" if asked is None else asked.method,
             )
         )
         return fx.Answer(True, "Registration has begun.")

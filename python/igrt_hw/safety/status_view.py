@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from igrt_hw.models.qa import QaStep, QaTest, QaView
+from igrt_hw.models.imaging import DoseView
 from igrt_hw.models.status import (
     Activity,
     CouchView,
@@ -33,6 +34,7 @@ class Surroundings:
     record_head: str = ""
     activity_detail: str = ""
     activity_fraction: float | None = None
+    dose: DoseView | None = None
 
 
 def status(
@@ -76,6 +78,7 @@ def status(
         terminal_age_ms=None if terminal_age is None else terminal_age / 1000,
         record_entries=around.record_entries,
         record_head=around.record_head,
+        dose=around.dose,
         qa=_qa(m),
         daily_qa=m.daily_qa,
         procedure=procedure.name if (procedure := OF_STATE.get(m.state)) is not None else "",

@@ -20,6 +20,7 @@ from igrt_hw.devices.imager import ClpImager
 from igrt_hw.devices.pendant import ClpPendant
 from igrt_hw.devices.plan import AxisKind, AxisLimits, CouchLimits
 from igrt_hw.geometry import GoldenVectorError, check_golden_vectors
+from igrt_hw.guidance.imager_calibration import ImagerCalibration, load_imager_calibration
 from igrt_hw.guidance.plan import load_plan
 from igrt_hw.guidance.refusal import InputRefused
 from igrt_hw.link.errors import LinkError
@@ -64,6 +65,7 @@ def build(settings: ServeSettings) -> Built:
         checked = check_golden_vectors()
         machine = load_machine(settings.machine)
         plans = _plans(settings)
+        known = _imager_calibration(settings)
         users = open_users(settings.store, demo_users=settings.demo_users)
         record = RecordStore(settings.store / RECORD_FILE)
     except (
@@ -85,9 +87,12 @@ def build(settings: ServeSettings) -> Built:
         f"{checked} golden vectors agree",
         f"machine {machine.name}, description {machine.description_hash[:16]}",
         f"{len(plans)} plan(s) read",
+        "the imager is used as drawn"
+        if known is None
+        else f"imager {known.imager} as calibrated at {known.made_utc}",
     )
     try:
-        service = _service(settings, machine, plans, record)
+        service = _service(settings, machine, plans, record, known)
     except JobError as error:
         raise StartRefusedError(str(error)) from error
     return Built(service, users, _findings(record), notes)
@@ -105,6 +110,11 @@ def _plans(settings: ServeSettings) -> dict[str, PreparedPlan]:
     return plans
 
 
+def _imager_calibration(settings: ServeSettings) -> ImagerCalibration | None:
+    path = settings.imager_calibration
+    return None if path is None else load_imager_calibration(path)
+
+
 def _findings(record: RecordStore) -> tuple[Finding, ...]:
     """What the last run left open: the entries after the last start or end of a service."""
     marks = record.of_kind("service")
@@ -117,7 +127,11 @@ def _findings(record: RecordStore) -> tuple[Finding, ...]:
 
 
 def _service(
-    settings: ServeSettings, machine: Machine, plans: dict[str, PreparedPlan], record: RecordStore
+    settings: ServeSettings,
+    machine: Machine,
+    plans: dict[str, PreparedPlan],
+    record: RecordStore,
+    known: ImagerCalibration | None = None,
 ) -> Service:
     clock_us = monotonic_us
     origin = datetime.now(UTC) - timedelta(microseconds=clock_us())
@@ -146,6 +160,7 @@ def _service(
                 imager,
                 history,
                 Technique(),
+                known=known,
                 clock_us=clock_us,
                 utc=supervisor.utc,
                 new_uid=_new_uid,

@@ -22,17 +22,10 @@ from igrt_hw.devices.errors import StoppedOnTheWay
 from igrt_hw.devices.frames import BeamFilter, RawFrame, View
 from igrt_hw.devices.imager import ClpImager
 from igrt_hw.geometry import wrap_deg
+from igrt_hw.guidance.imager_calibration import ImagerCalibration
+from igrt_hw.guidance.imager_geometry import FlexMap, PanelFormat
 from igrt_hw.guidance.imaging_protocol import ImagingProtocol
-from igrt_hw.guidance.panel import (
-    CalibrationOf,
-    CorrectedImage,
-    PanelCalibration,
-    calibrate,
-    check_fits,
-    correct,
-    field_region,
-)
-from igrt_hw.guidance.refusal import InputRefused
+from igrt_hw.guidance.panel import CorrectedImage, PanelCalibration, field_region
 from igrt_hw.link.errors import Refused
 from igrt_hw.models.base import Frozen
 from igrt_hw.models.plan import PlannedField
@@ -40,12 +33,11 @@ from igrt_hw.models.proposal import ImageStamp
 from igrt_hw.models.status import ImageView
 from igrt_hw.models.telemetry import CouchFlag, CouchTelemetry, RefusalCode
 from igrt_hw.server.errors import JobError
+from igrt_hw.server.panel import PanelKeeper
 
 Progress = Callable[[str, float], None]
 Purpose = Literal["setup", "verification"]
 
-DARK_FRAMES = 2  # two, so that unstable pixels show
-CALIBRATION_US_MAX = 30 * 60 * 1_000_000  # the offset of a panel drifts with its temperature
 COUCH_SAMPLES_MAX = 6000  # five minutes at 20 Hz
 AROUND_EXPOSURE_US = 150_000  # telemetry comes every 50 ms: three samples before and after
 STILL_MM = 0.1  # encoder noise stays far below, a couch that creeps does not
@@ -91,6 +83,7 @@ class StoredImage:
     region: NDArray[np.bool_]
     geometry: PanelGeometry
     notes: tuple[str, ...]
+    geometry_covariance: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +92,17 @@ class AcquiredPair:
 
     stamp: ImageStamp
     images: tuple[StoredImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LostExposure:
+    """Radiation without an image, by the dose-area product that the imager counted. uGy cm2."""
+
+    dose_area_uGycm2: float
+
+
+Exposed = Callable[[ImageView | LostExposure], None]
+"""Told of every exposure as soon as it is known, whatever becomes of the image."""
 
 
 class CouchHistory:
@@ -126,6 +130,7 @@ class ImageTaker:
         history: CouchHistory,
         technique: Technique | None = None,
         *,
+        known: ImagerCalibration | None = None,
         clock_us: Callable[[], int],
         utc: Callable[[int], str],
         new_uid: Callable[[], str],
@@ -136,7 +141,8 @@ class ImageTaker:
         self._clock_us = clock_us
         self._utc = utc
         self._new_uid = new_uid
-        self._calibrations: dict[CalibrationOf, PanelCalibration] = {}
+        self._known = known
+        self._panel = PanelKeeper(imager, known, clock_us=clock_us)
 
     def take(
         self,
@@ -146,38 +152,52 @@ class ImageTaker:
         progress: Progress,
         *,
         protocol: ImagingProtocol | None = None,
+        exposed: Exposed = lambda _: None,
     ) -> AcquiredPair:
         """Take one image per field and park the arms again; by the protocol of the site, if one is given.
 
-        Raises `JobError` and the errors of the driver. A view whose technique the panel is not calibrated for is
-        refused before anything is exposed.
+        `exposed` is told of every exposure, also of those that come to nothing.
+
+        Raises `JobError` and the errors of the driver. A view whose technique the panel is not calibrated for, or
+        whose angle the flex map does not hold, is refused before anything is exposed.
         """
         if len(fields) != 2:
             raise JobError(f"a pair has two setup fields; the plan has {len(fields)}")
         views = [self._view(field, protocol) for field in fields]
+        for view in views:
+            self._pose_is_known(view)
+        meter = DoseMeter(self._imager, exposed)
+        taken: dict[int, tuple[RawFrame, ImageView, CorrectedImage]] = {}
         try:
             calibrations = [self._calibrate(view, cancel, progress) for view in views]
-            taken: dict[int, RawFrame] = {}
             for number, index in enumerate(self._shortest_way(views)):
                 tell = _part(progress, number, len(views))
                 acquire = partial(self._imager.acquire, views[index], cancel, tell)
-                taken[index] = self._patiently(acquire, cancel)
-            frames = [taken[index] for index in range(len(views))]
+                frame = self._patiently(acquire, cancel)
+                image_view = self._image_view(frame, purpose)
+                meter.told(image_view)
+                taken[index] = (
+                    frame,
+                    image_view,
+                    self._panel.corrected(frame, calibrations[index]),
+                )
             progress("parking the arms", 0.9)
             self._imager.prepare(False).result(5.0)
             self._patiently(lambda: self._imager.park_arms(cancel), cancel)
         except Exception:
-            self._calibrations.clear()  # whatever went wrong, the next pair begins from the panel up
+            self._panel.forget()  # whatever went wrong, the next pair begins from the panel up
+            meter.settle()
             if not cancel.is_set():
                 with suppress(Exception):  # what failed first is what is told
                     self._imager.park_arms(cancel)
             raise
         progress("correcting the images", 0.97)
+        pair = [taken[index] for index in range(len(views))]
         images = tuple(
-            self._stored(frame, view, purpose, correct(frame.counts, frame.mas, calibration))
-            for frame, view, calibration in zip(frames, views, calibrations, strict=True)
+            self._stored(frame, view, image_view, image)
+            for (frame, image_view, image), view in zip(pair, views, strict=True)
         )
-        return AcquiredPair(self._stamp(frames, images), images)
+        return AcquiredPair(self._stamp([frame for frame, _, _ in pair], images), images)
 
     def _shortest_way(self, views: Sequence[View]) -> list[int]:
         """Order of the views from where the gantry stands: the nearer one first. It turns slowly over a patient."""
@@ -203,40 +223,14 @@ class ImageTaker:
     def _calibrate(
         self, view: View, cancel: threading.Event, progress: Progress
     ) -> PanelCalibration:
-        """The calibration of the panel for a view's kVp, filter and binning; made from the stored flood when it
-        is not fresh."""
-        now_us = self._clock_us()
-        wanted = CalibrationOf(
-            kvp=view.kvp, beam_filter=view.beam_filter.name.lower(), binning=view.binning
-        )
-        known = self._calibrations.get(wanted)
+        """The calibration of the panel for a view's kVp, filter and binning; made anew where it is not fresh."""
+        known = self._panel.fresh(view)
         if known is not None:
-            with suppress(InputRefused):  # an old one is made anew
-                check_fits(known, wanted, now_us, CALIBRATION_US_MAX)
-                return known
-        progress("dark frames and flood of the panel", 0.02)
+            return known
+        progress(f"dark frames and flood of the panel at {view.kvp:g} kVp", 0.02)
         self._imager.technique(view).result(5.0)
         self._patiently(lambda: self._imager.extend_arms(cancel), cancel)
-        flood, flood_offset = self._imager.stored_flood()
-        # The stored floods of this line are taken without a filter (docs/protocol.md, FRAME_INFO).
-        held = CalibrationOf(kvp=flood.kvp, beam_filter="none", binning=flood.binning)
-        problem = wanted.problem_with(held)
-        if problem:
-            raise JobError(
-                f"the stored flood does not fit the images to be taken: {problem}. Take a flood at this technique, "
-                "or image at that of the flood"
-            )
-        darks = self._imager.dark_frames(DARK_FRAMES, cancel)
-        calibration = calibrate(
-            flood.counts,
-            flood_offset.counts,
-            flood.mas,
-            [dark.counts for dark in darks],
-            of=held,
-            taken_us=now_us,
-        )
-        self._calibrations[wanted] = calibration
-        return calibration
+        return self._panel.calibration(view, cancel)
 
     def _patiently(self, work: Callable[[], T], cancel: threading.Event) -> T:
         """Do a step again when a late lease kept the device from it, or stopped arms or gantry on their way.
@@ -256,42 +250,70 @@ class ImageTaker:
                     raise
         return work()
 
+    def _pose_is_known(self, view: View) -> None:
+        """A flex map that is silent about an angle ends the pair before anything is exposed. Raises `InputRefused`."""
+        if self._known is not None and self._known.flex is not None:
+            self._known.flex.at(view.source_angle_deg)
+
+    def _image_view(self, frame: RawFrame, purpose: Purpose) -> ImageView:
+        rows, cols = frame.counts.shape
+        return ImageView(
+            image_uid=self._new_uid(),
+            purpose=purpose,
+            source_angle_deg=frame.source_angle_deg,
+            acquired_utc=self._utc(_known(frame.begin_us)),
+            rows=rows,
+            cols=cols,
+            pitch_mm=frame.pitch_mm,
+            kvp=frame.kvp,
+            mas=frame.mas,
+            dose_area_uGycm2=frame.dose_area_uGycm2,
+            geometry="as drawn" if self._flex is None else "calibrated",
+            lag_corrected=self._panel.lag is not None,
+        )
+
+    @property
+    def _flex(self) -> FlexMap | None:
+        return None if self._known is None else self._known.flex
+
+    def _geometry(self, frame: RawFrame) -> tuple[PanelGeometry, NDArray[np.float64] | None]:
+        """Where source and panel were: by the flex map, with its covariance, or as the imager's drawing has them."""
+        rows, cols = frame.counts.shape
+        flex = self._flex
+        if flex is not None:
+            panel = PanelFormat(rows=rows, cols=cols, pixel_pitch_mm=frame.pitch_mm)
+            covariance = flex.covariance_at(frame.source_angle_deg) if flex.covariance else None
+            return flex.geometry(frame.source_angle_deg, panel), covariance
+        drawn = PanelGeometry(
+            source_angle_deg=frame.source_angle_deg,
+            sad_mm=frame.sad_mm,
+            sid_mm=frame.sid_mm,
+            rows=rows,
+            cols=cols,
+            pixel_pitch_mm=frame.pitch_mm,
+        )
+        return drawn, None
+
     def _stored(
-        self, frame: RawFrame, view: View, purpose: Purpose, image: CorrectedImage
+        self, frame: RawFrame, view: View, image_view: ImageView, image: CorrectedImage
     ) -> StoredImage:
-        rows, cols = image.line_integrals.shape
-        acquired_us = _known(frame.begin_us)
+        geometry, covariance = self._geometry(frame)
+        field = field_region(
+            image.line_integrals.shape,
+            frame.pitch_mm,
+            sad_mm=geometry.sad_mm,
+            sid_mm=geometry.sid_mm,
+            field_mm=view.field_mm,
+            panel_lateral_mm=geometry.panel_lateral_mm,
+            panel_longitudinal_mm=geometry.panel_longitudinal_mm,
+        )
         return StoredImage(
-            view=ImageView(
-                image_uid=self._new_uid(),
-                purpose=purpose,
-                source_angle_deg=frame.source_angle_deg,
-                acquired_utc=self._utc(acquired_us),
-                rows=rows,
-                cols=cols,
-                pitch_mm=frame.pitch_mm,
-                kvp=frame.kvp,
-                mas=frame.mas,
-                dose_area_uGycm2=frame.dose_area_uGycm2,
-            ),
+            view=image_view,
             line_integrals=image.line_integrals,
-            region=image.usable
-            & field_region(
-                (rows, cols),
-                frame.pitch_mm,
-                sad_mm=frame.sad_mm,
-                sid_mm=frame.sid_mm,
-                field_mm=view.field_mm,
-            ),
-            geometry=PanelGeometry(
-                source_angle_deg=frame.source_angle_deg,
-                sad_mm=frame.sad_mm,
-                sid_mm=frame.sid_mm,
-                rows=rows,
-                cols=cols,
-                pixel_pitch_mm=frame.pitch_mm,
-            ),
+            region=image.usable & field,
+            geometry=geometry,
             notes=image.notes,
+            geometry_covariance=covariance,
         )
 
     def _stamp(self, frames: Sequence[RawFrame], images: Sequence[StoredImage]) -> ImageStamp:
@@ -323,6 +345,32 @@ class ImageTaker:
             couch_axes=tuple(float(value) for value in np.median(axes, axis=0)),
             brakes_on=all(CouchFlag.BRAKES_ON in told.flags for told in samples),
         )
+
+
+class DoseMeter:
+    """Every exposure is told once: those with an image as they come, radiation without one by what the imager
+    counted."""
+
+    def __init__(self, imager: ClpImager, exposed: Exposed) -> None:
+        self._imager = imager
+        self._exposed = exposed
+        told = imager.telemetry
+        self._began = None if told is None else told.dose_area_uGycm2
+        self._told = 0.0
+
+    def told(self, view: ImageView) -> None:
+        """An exposure became an image."""
+        self._told += view.dose_area_uGycm2
+        self._exposed(view)
+
+    def settle(self) -> None:
+        """The work ended early: what the imager counted beyond the images was given as well."""
+        told = self._imager.telemetry
+        if told is None or self._began is None:
+            return
+        lost = told.dose_area_uGycm2 - self._began - self._told
+        if lost > 1.0:  # the counter and the frames are rounded to 1 uGy cm2
+            self._exposed(LostExposure(lost))
 
 
 def _known(at_us: int | None) -> int:

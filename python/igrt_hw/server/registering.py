@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from igrt_hw._core import Couch, Pose
 from igrt_hw.geometry import Frame
+from igrt_hw.guidance.fiducials import FiducialResult, find_fiducials, register_fiducials
+from igrt_hw.guidance.imaging_protocol import ImagingProtocol
+from igrt_hw.guidance.marker_motion import Fiducial
+from igrt_hw.guidance.markers import GOLD_SEED
+from igrt_hw.guidance.orientation import iec_patient_point
 from igrt_hw.guidance.overlay import drr
 from igrt_hw.guidance.plan import LoadedPlan
 from igrt_hw.guidance.registration import (
@@ -24,6 +30,10 @@ from igrt_hw.server.errors import JobError
 from igrt_hw.server.imaging import StoredImage
 from igrt_hw.server.placement import Placement
 
+Method = Literal["site", "anatomy", "markers"]
+Registered = RegistrationResult | FiducialResult
+MARKERS_MIN = 2  # one marker tells no outlier from a shift
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedPlan:
@@ -36,6 +46,55 @@ class PreparedPlan:
     def of(cls, loaded: LoadedPlan) -> PreparedPlan:
         """Make the CT ready; takes about a second."""
         return cls(loaded, prepare(loaded.ct, loaded.body_contours_dicom_mm))
+
+
+def by_markers(plan: LoadedPlan, protocol: ImagingProtocol, method: Method) -> bool:
+    """Whether a pair is to be registered by its markers.
+
+    Raises `JobError` when markers are asked for and the plan has too few.
+    """
+    count = len(plan.plan.markers)
+    if method == "markers" and count < MARKERS_MIN:
+        raise JobError(
+            f"the plan has {count} marker(s) and {MARKERS_MIN} are needed: register by the anatomy, or add them to "
+            "the structure set (interpreted type MARKER)"
+        )
+    if method == "site":
+        return protocol.match == "markers if planned" and count >= MARKERS_MIN
+    return method == "markers"
+
+
+def register_markers(
+    plan: PreparedPlan,
+    isocentre_id: str,
+    images: Sequence[StoredImage],
+    couch: Couch,
+    couch_axes: tuple[float, ...],
+) -> FiducialResult:
+    """Find the plan's markers in the pair. Raises `JobError` when they are not believed, with the reasons."""
+    placement = Placement.of(plan.loaded, isocentre_id)
+    nominal = placement.at(couch, couch_axes)
+    fiducials = []
+    for marker in plan.loaded.plan.markers:
+        x, y, z = (float(v) for v in iec_patient_point(marker.position_dicom_mm))
+        fiducials.append(Fiducial(marker.name, (x, y, z), marker.sigma_mm))
+    views = [
+        find_fiducials(
+            image.line_integrals,
+            image.geometry,
+            GOLD_SEED,
+            fiducials,
+            nominal,
+            region=image.region,
+            geometry_covariance=image.geometry_covariance,
+        )
+        for image in images
+    ]
+    result = register_fiducials(fiducials, views, nominal, placement.planned)
+    if result.correction is None:
+        reasons = "; ".join(reason.sentence for reason in result.reasons)
+        raise JobError(f"the markers are not believed: {reasons}")
+    return result
 
 
 def register_pair(
@@ -69,7 +128,7 @@ def drr_of(
     image: StoredImage,
     couch: Couch,
     couch_axes: tuple[float, ...],
-    registered: RegistrationResult | None,
+    registered: Registered | None,
 ) -> NDArray[np.float32]:
     """The DRR of an image's view, at the pose that registration found, or where the plan puts the patient."""
     if registered is not None and registered.fixed_from_patient is not None:

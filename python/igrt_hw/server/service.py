@@ -25,18 +25,18 @@ from igrt_hw.devices.gcs import GcsCouch
 from igrt_hw.devices.imager import ClpImager
 from igrt_hw.devices.pendant import ClpPendant
 from igrt_hw.guidance.imaging_protocol import protocol_for
-from igrt_hw.guidance.registration import RegistrationResult
 from igrt_hw.link.runner import Line as SerialLine
 from igrt_hw.link.runner import LineEvent
 from igrt_hw.link.session import Lost, Opened
 from igrt_hw.machine import Machine
 from igrt_hw.models.commands import Command, CommandResult, NextIsocentre, OpenPatient
 from igrt_hw.models.history import TreatedShift
+from igrt_hw.models.imaging import DoseView
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.proposal import ClearanceStrip
 from igrt_hw.models.qa import QaRun
 from igrt_hw.models.record import RecordEntry
-from igrt_hw.models.status import LinkStatus, SupervisorStatus
+from igrt_hw.models.status import ImageView, LinkStatus, SupervisorStatus
 from igrt_hw.models.telemetry import (
     CouchTelemetry,
     ImagerTelemetry,
@@ -45,6 +45,8 @@ from igrt_hw.models.telemetry import (
 )
 from igrt_hw.models.users import ChainVerdict
 from igrt_hw.records import qa
+from igrt_hw.records.dose import KINDS as DOSE_KINDS
+from igrt_hw.records.dose import dose_view
 from igrt_hw.records.history import KINDS as SHIFT_KINDS
 from igrt_hw.records.history import treated_shifts
 from igrt_hw.records.store import Line, RecordStore
@@ -62,12 +64,20 @@ from igrt_hw.server.imaging import (
     AcquiredPair,
     CouchHistory,
     ImageTaker,
+    LostExposure,
     Progress,
     StoredImage,
 )
 from igrt_hw.server.pictures import Picture, scaled
 from igrt_hw.server.placement import Placement
-from igrt_hw.server.registering import PreparedPlan, drr_of, register_pair
+from igrt_hw.server.registering import (
+    PreparedPlan,
+    Registered,
+    by_markers,
+    drr_of,
+    register_markers,
+    register_pair,
+)
 from igrt_hw.server.room_view import RoomViewer, Standing
 from igrt_hw.server.scribe import Scribe, ScribeError
 from igrt_hw.server.sessions import UserSession
@@ -124,7 +134,7 @@ class _Shelf:
     plan_uid: str = ""
     couch_axes: tuple[float, ...] = ()
     registered_axes: tuple[float, ...] = ()
-    registered: RegistrationResult | None = None
+    registered: Registered | None = None
     registered_uids: tuple[str, ...] = ()
 
 
@@ -133,6 +143,7 @@ class Service:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._dose: DoseView | None = None
         self._scribe = Scribe(
             parts.record, lambda why: self._soon(lambda: self._record_failed(why))
         )
@@ -361,7 +372,9 @@ class Service:
         self._pool.submit(work, tell).add_done_callback(finished)
 
     def _acquire(self, effect: fx.AcquireImages) -> None:
-        cancel, taker = self._cancel, self._parts.taker
+        cancel, taker, memory = self._cancel, self._parts.taker, self._supervisor.memory
+        patient_id = memory.plan.patient.patient_id if memory.plan is not None else ""
+        exposed = self._exposure_note(patient_id, memory.fraction, effect.purpose)
 
         def done(pair: AcquiredPair) -> ev.Event:
             self._shelf.images |= {image.view.image_uid: image for image in pair.images}
@@ -377,10 +390,68 @@ class Service:
             effect.request,
             "imaging",
             lambda tell: taker.take(
-                effect.fields, effect.purpose, cancel, tell, protocol=protocol_for(effect.site)
+                effect.fields,
+                effect.purpose,
+                cancel,
+                tell,
+                protocol=protocol_for(effect.site),
+                exposed=exposed,
             ),
             done,
         )
+
+    def _exposure_note(
+        self, patient_id: str, fraction: int | None, purpose: str
+    ) -> Callable[[ImageView | LostExposure], None]:
+        """Writes each exposure into the record as it is made, whatever becomes of the image (`records.dose`)."""
+
+        def note(told: ImageView | LostExposure) -> None:
+            lost = isinstance(told, LostExposure)
+            one: dict[str, object] = (
+                {"lost": True, "purpose": purpose, "dose_area_uGycm2": told.dose_area_uGycm2}
+                if isinstance(told, LostExposure)
+                else told.model_dump(mode="json")
+            )
+            data: dict[str, object] = {
+                "patient_id": patient_id,
+                "fraction": fraction,
+                "exposures": [one],
+            }
+            text = "radiation without an image" if lost else "exposed"
+            self._soon(lambda: self._note_exposure(text, data))
+
+        return note
+
+    def _note_exposure(self, text: str, data: dict[str, object]) -> None:
+        self.note("exposure", "imager", text, data)
+        self._refresh_dose()
+
+    def _refresh_dose(self) -> None:
+        """Read the bound patient's imaging dose from the record, beside the loop."""
+        memory = self._supervisor.memory
+        if memory.plan is None or memory.fraction is None:
+            self._dose = None
+            return
+        patient_id, fraction = memory.plan.patient.patient_id, memory.fraction
+        protocol = protocol_for(memory.plan.site)
+        self._until_written()
+
+        def read() -> DoseView:
+            with RecordStore(self._parts.record_path, read_only=True) as reader:
+                return dose_view(reader.of_kind(*DOSE_KINDS), patient_id, fraction, protocol)
+
+        def keep(future: Future[DoseView]) -> None:
+            if future.exception() is not None:
+                logger.error("the imaging dose cannot be read", exc_info=future.exception())
+                return
+            self._soon(lambda: self._keep_dose(patient_id, future.result()))
+
+        self._pool.submit(read).add_done_callback(keep)
+
+    def _keep_dose(self, patient_id: str, dose: DoseView) -> None:
+        plan = self._supervisor.memory.plan
+        if plan is not None and plan.patient.patient_id == patient_id:
+            self._dose = dose
 
     def _register(self, effect: fx.RegisterImages) -> None:
         plan = self._parts.plans[effect.plan_uid]
@@ -388,9 +459,14 @@ class Service:
         missing = [uid for uid in effect.image_uids if uid not in self._shelf.images]
         images = [self._shelf.images[uid] for uid in effect.image_uids if uid not in missing]
 
-        def work(_: Progress) -> RegistrationResult:
+        def work(_: Progress) -> Registered:
             if missing:
                 raise JobError("the images are not here any more: acquire them again")
+            protocol = protocol_for(plan.loaded.plan.site)
+            if by_markers(plan.loaded, protocol, effect.method):
+                return register_markers(
+                    plan, effect.isocentre_id, images, couch, effect.couch_axes
+                )
             return register_pair(
                 plan,
                 effect.isocentre_id,
@@ -400,7 +476,7 @@ class Service:
                 translation_only=effect.translation_only,
             )
 
-        def done(result: RegistrationResult) -> ev.Event:
+        def done(result: Registered) -> ev.Event:
             shelf = self._shelf
             shelf.registered, shelf.registered_uids = result, effect.image_uids
             shelf.plan_uid, shelf.registered_axes = effect.plan_uid, effect.couch_axes
@@ -512,6 +588,9 @@ class Service:
             raise AssertionError(f"the supervisor did not answer {command.kind}")
         if answer.accepted and command.kind == "close_patient":
             self._shelf = _Shelf()
+        if answer.accepted and command.kind in ("open_patient", "close_patient"):
+            self._dose = None
+            self._refresh_dose()
         return CommandResult(accepted=answer.accepted, message=answer.message, data=answer.data)
 
     def terminal_alive(self, terminal_id: str, session: UserSession, heard_us: int) -> None:
@@ -537,6 +616,7 @@ class Service:
                 record_head=self._scribe.head,
                 activity_detail=self._activity.detail,
                 activity_fraction=self._activity.fraction,
+                dose=self._dose,
             ),
         )
         if self._broken:

@@ -31,6 +31,8 @@ class ServeSettings(Frozen):
         tls_certificate, tls_key: PEM files; needed for any address but the loopback.
         demo_users: whether the demo users may sign in.
         ready_file: where to write address and process when the service listens.
+        imager_calibration: what was measured of this imager (`igrt_hw.guidance.imager_calibration`): flex map, lag,
+            flickering pixels. Without it the imager is used as drawn, and every image says so.
     """
 
     couch_port: str
@@ -48,6 +50,7 @@ class ServeSettings(Frozen):
     tls_key: Path | None = None
     demo_users: bool = False
     ready_file: Path | None = None
+    imager_calibration: Path | None = None
 
     @model_validator(mode="after")
     def _refuse_what_is_not_safe(self) -> ServeSettings:
