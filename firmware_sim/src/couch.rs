@@ -464,9 +464,10 @@ impl Core {
         }
     }
 
-    /// The lease matters from EXECUTE to arrival.
+    /// The lease matters from EXECUTE to arrival, but not to a motion that STOP, a new session or a void plan is bringing to rest for good.
     fn keep_lease(&mut self, context: &Context) {
-        if context.lease_lost() {
+        let ends = |motion: &Motion| motion.stopping && motion.ending;
+        if context.lease_lost() && !self.motion.as_ref().is_some_and(ends) {
             self.latch(fault::LEASE_LOST, StopCause::LeaseLost);
         }
     }

@@ -7,7 +7,7 @@ use crate::pose::Six;
 use crate::profile::{self, Profile, State};
 use crate::room::controller::Dialect;
 use crate::room::faults::{LINE_KINDS, Request, TABLE};
-use crate::room::{self, Config, EnablePosition, LINES, Lies, LineName, Truth};
+use crate::room::{self, Config, EnablePosition, LINES, Lies, LineName, MotionSample, Truth};
 use crate::xray::phantom::MARKERS_MAX;
 use crate::xray::physics::{EFFECTS, Physics};
 use crate::xray::solids::{Shape, Solid};
@@ -231,6 +231,51 @@ impl Room {
         self.with(py, |room| room.advance(to_us));
     }
 
+    /// The clock afterwards, and what couch, imager and pendant have sent.
+    fn advance_to_octets<'py>(
+        &self,
+        py: Python<'py>,
+        to_us: u64,
+    ) -> (
+        u64,
+        Bound<'py, PyBytes>,
+        Bound<'py, PyBytes>,
+        Bound<'py, PyBytes>,
+    ) {
+        let (now_us, [couch, imager, pendant]) = self.with(py, |room| {
+            room.advance_to_octets(to_us);
+            (room.now_us(), LINES.map(|line| room.read(line)))
+        });
+        (
+            now_us,
+            PyBytes::new(py, &couch),
+            PyBytes::new(py, &imager),
+            PyBytes::new(py, &pendant),
+        )
+    }
+
+    fn watch_motion(&self, py: Python<'_>, every_us: u64, mm_s: f64, deg_s: f64) -> PyResult<()> {
+        if every_us == 0 || !(mm_s >= 0.0 && deg_s >= 0.0) {
+            return Err(refused(
+                "every_us must be above 0, mm_s and deg_s not negative",
+            ));
+        }
+        self.with(py, |room| room.watch_motion(every_us, mm_s, deg_s));
+        Ok(())
+    }
+
+    fn take_motion(&self, py: Python<'_>) -> Vec<Motion> {
+        let seen = self.with(py, |room| room.take_motion());
+        seen.iter()
+            .map(|sample| self.human_motion(sample))
+            .collect()
+    }
+
+    fn motion(&self, py: Python<'_>) -> Motion {
+        let sample = self.with(py, |room| room.motion());
+        self.human_motion(&sample)
+    }
+
     fn write(&self, py: Python<'_>, line: &str, octets: &[u8]) -> PyResult<()> {
         let line = line_named(line)?;
         self.with(py, |room| room.write(line, octets));
@@ -388,7 +433,18 @@ impl Room {
     }
 }
 
+/// Clock, axes in mm and degrees, mm/s, deg/s.
+type Motion = (u64, [f64; AXES], f64, f64);
+
 impl Room {
+    fn human_motion(&self, sample: &MotionSample) -> Motion {
+        let mut axes = sample.axes;
+        for (axis, limit) in axes.iter_mut().zip(self.family.limits()) {
+            *axis /= limit.kind.scale();
+        }
+        (sample.now_us, axes, sample.speed_mm_s, sample.speed_deg_s)
+    }
+
     fn truth_dict<'py>(&self, py: Python<'py>, truth: &Truth) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
         dict.set_item("now_us", truth.now_us)?;

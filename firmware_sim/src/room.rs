@@ -11,7 +11,7 @@ use crate::couch;
 use crate::couch::enable::Contacts;
 use crate::imager::{self, Imager};
 use crate::kinematics::Family;
-use crate::limits::{AXES, Limits};
+use crate::limits::{AXES, Kind, Limits};
 use crate::line::Counters;
 use crate::pendant::{self, Pendant};
 use crate::plant::{CYCLE_US, Drive, Plant, Sensors};
@@ -153,6 +153,31 @@ pub struct Truth {
     pub dropped_by_line_faults: u64,
 }
 
+/// The couch in motion at one instant, as it truly is: micro-units, mm/s and deg/s.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(missing_docs, reason = "as in `Truth`")]
+pub struct MotionSample {
+    pub now_us: u64,
+    pub axes: [f64; AXES],
+    pub speed_mm_s: f64,
+    pub speed_deg_s: f64,
+}
+
+/// Records every motion that is faster than a threshold, so that nobody has to look at every millisecond.
+#[derive(Debug)]
+struct Watch {
+    every_us: u64,
+    next_us: u64,
+    mm_s: f64,
+    deg_s: f64,
+    /// The instant before: speed is what the axes did since, whatever made them.
+    last: MotionSample,
+    seen: Vec<MotionSample>,
+}
+
+/// Samples that are kept until they are taken; a watch that nobody reads forgets the newest.
+const WATCHED_MAX: usize = 65_536;
+
 #[derive(Debug, Default)]
 struct Hands {
     position: EnablePosition,
@@ -201,6 +226,7 @@ pub struct Room {
     frames: Frames,
     renders: bool,
     jobs: Vec<Job>,
+    watch: Option<Watch>,
     trace: u64,
 }
 
@@ -293,6 +319,7 @@ impl Room {
             residue: Arc::default(),
             renders: config.renders,
             jobs: Vec::new(),
+            watch: None,
             trace: mixed(0, config.seed),
         })
     }
@@ -315,6 +342,83 @@ impl Room {
             self.cycle();
         }
         self.now_us = self.now_us.max(to_us);
+    }
+
+    /// Advances until a device has sent something, but not beyond `to_us`; the same cycles as [`Room::advance`].
+    pub fn advance_to_octets(&mut self, to_us: u64) {
+        while self.to_host.iter().all(Vec::is_empty) {
+            if self.next_cycle_us > to_us {
+                self.now_us = self.now_us.max(to_us);
+                return;
+            }
+            self.now_us = self.next_cycle_us;
+            self.next_cycle_us += CYCLE_US;
+            self.cycle();
+        }
+    }
+
+    /// From now on, records where the couch is every `every_us` while it is faster than `mm_s` or `deg_s`.
+    pub fn watch_motion(&mut self, every_us: u64, mm_s: f64, deg_s: f64) {
+        self.watch = Some(Watch {
+            every_us,
+            next_us: self.now_us,
+            mm_s,
+            deg_s,
+            last: self.motion_since(None),
+            seen: Vec::new(),
+        });
+    }
+
+    /// What [`Room::watch_motion`] has recorded since the last call.
+    pub fn take_motion(&mut self) -> Vec<MotionSample> {
+        self.watch
+            .as_mut()
+            .map(|watch| std::mem::take(&mut watch.seen))
+            .unwrap_or_default()
+    }
+
+    /// Where the couch is, and how fast it was in the last control cycle; without a watch the speed is 0.
+    pub fn motion(&self) -> MotionSample {
+        let last = self.watch.as_ref().map(|watch| watch.last);
+        last.unwrap_or_else(|| self.motion_since(None))
+    }
+
+    fn motion_since(&self, before: Option<&MotionSample>) -> MotionSample {
+        let axes = self.plant.axes();
+        let (mut square, mut turning) = (0.0, 0.0_f64);
+        if let Some(before) = before {
+            let seconds = (self.now_us - before.now_us).max(1) as f64 * 1e-6;
+            for ((to, from), limit) in axes.iter().zip(&before.axes).zip(&self.limits) {
+                let speed = (to - from) / limit.kind.scale() / seconds;
+                match limit.kind {
+                    Kind::Linear => square += speed * speed,
+                    Kind::Rotary => turning = turning.max(speed.abs()),
+                }
+            }
+        }
+        MotionSample {
+            now_us: self.now_us,
+            axes,
+            speed_mm_s: square.sqrt(),
+            speed_deg_s: turning,
+        }
+    }
+
+    fn run_watch(&mut self) {
+        let Some(last) = self.watch.as_ref().map(|watch| watch.last) else {
+            return;
+        };
+        let sample = self.motion_since(Some(&last));
+        let now_us = self.now_us;
+        let Some(watch) = &mut self.watch else { return };
+        watch.last = sample;
+        let fast = sample.speed_mm_s > watch.mm_s || sample.speed_deg_s > watch.deg_s;
+        if fast && now_us >= watch.next_us {
+            watch.next_us = now_us + watch.every_us;
+            if watch.seen.len() < WATCHED_MAX {
+                watch.seen.push(sample);
+            }
+        }
     }
 
     fn device_us(&self, line: LineName) -> u64 {
@@ -426,6 +530,7 @@ impl Room {
         if self.faults.lines_active() {
             self.run_line_faults();
         }
+        self.run_watch();
     }
 
     fn run_line_faults(&mut self) {

@@ -18,6 +18,7 @@ from igrt_hw.commands import (
     account,
     audit,
     bench,
+    campaign,
     clearance,
     demo,
     doctor,
@@ -62,7 +63,8 @@ def _everywhere(
 
 
 ROOMS = (
-    demo, serve, terminal, operate, audit, account, clearance, register, link, safety, doctor, bench
+    demo, serve, terminal, operate, audit, account, clearance, register, link, safety, doctor, bench,
+    campaign
 )  # fmt: skip
 for room in ROOMS:
     room.add_to(app)

@@ -6,7 +6,7 @@ from typing import Self, final
 import numpy as np
 import numpy.typing as npt
 
-from igrt_firmware_sim.truth import Fields, SceneDict, TruthDict, ViewDict
+from igrt_firmware_sim.truth import Fields, MotionTuple, SceneDict, TruthDict, ViewDict
 
 __all__ = [
     "Pacer",
@@ -61,6 +61,15 @@ class Room:
     @property
     def now_us(self) -> int: ...
     def advance(self, to_us: int) -> None: ...
+    def advance_to_octets(self, to_us: int) -> tuple[int, bytes, bytes, bytes]:
+        """Advance until a device has sent something, not beyond ``to_us``: the clock, and the octets of couch, imager
+        and pendant."""
+
+    def watch_motion(self, every_us: int, mm_s: float, deg_s: float) -> None:
+        """From now on, record where the couch is while it is faster than ``mm_s`` or ``deg_s``."""
+
+    def take_motion(self) -> list[MotionTuple]: ...
+    def motion(self) -> MotionTuple: ...
     def write(self, line: str, octets: bytes) -> None: ...
     def read(self, line: str) -> bytes: ...
     def line_break(self, line: str) -> None: ...

@@ -19,6 +19,7 @@ from igrt_firmware_sim import control, world
 from igrt_firmware_sim._firmware import SimulatorError
 from igrt_firmware_sim.patient import Patient
 from igrt_firmware_sim.phantom import Phantom
+from igrt_firmware_sim.truth import MotionTuple
 
 LINES = ("couch", "imager", "pendant")
 
@@ -56,6 +57,26 @@ class VirtualRoom:
     def advance_ms(self, by_ms: float) -> None:
         """Advances the clock by milliseconds."""
         self.advance_us(round(by_ms * 1000))
+
+    def advance_to_octets(self, to_us: int) -> tuple[int, bytes, bytes, bytes]:
+        """Advances until a device has sent something, but not beyond ``to_us``.
+
+        Gives the clock, and what couch, imager and pendant have sent: a host that has nothing to do until it hears
+        something, or until a time of its own, need not look every millisecond.
+        """
+        return self._room.advance_to_octets(to_us)
+
+    def watch_motion(self, *, every_us: int, mm_s: float, deg_s: float) -> None:
+        """From now on, records where the couch truly is, every ``every_us`` while it is faster than a threshold."""
+        self._room.watch_motion(every_us, mm_s, deg_s)
+
+    def take_motion(self) -> list[MotionTuple]:
+        """What was recorded since the last call: (microseconds, axes in mm and degrees, mm/s, deg/s)."""
+        return self._room.take_motion()
+
+    def motion(self) -> MotionTuple:
+        """The same of this instant; the speed is that over the last control cycle, 0 unless motion is watched."""
+        return self._room.motion()
 
     def advance_until(
         self, condition: Callable[[dict[str, Any]], bool], *, within_ms: float, step_ms: float = 1.0

@@ -65,5 +65,8 @@ class ViewDict(TypedDict):
     panel_y: list[float]
 
 
+# The couch as it truly is at an instant: clock in microseconds, axes in mm and degrees, mm/s, deg/s.
+MotionTuple = tuple[int, list[float], float, float]
+
 # Header of a frame: type, session, seq, ack, epoch, flags, device, t_us, deadline_us.
 Fields = tuple[int, int, int, int, int, int, int, int, int]

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from igrt_hw.campaign.rig import Rig
+from igrt_hw.geometry import Correction
 
 AXES = ("lateral", "longitudinal", "vertical", "rotation", "pitch", "roll")
 LINES = ("line.couch", "line.imager", "line.pendant")
-SESSION_US = 6_000_000
+SESSION_US = 2_200_000
 FAULTS_MEAN = 1.2
+LASTS_US = (30_000, 900_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong. `target` and `kind` as in docs/simulator_control.md, or `hand` and `host`."""
+    """One thing that goes wrong. `target` and `kind` as in docs/simulator_control.md, or kind `hand` or `host`."""
 
     at_us: int
     for_us: int
@@ -36,47 +38,63 @@ class Fault:
         return self.target in MOVES_BY_ITSELF
 
 
-MOVES_BY_ITSELF = (
-    "axis",
-    "brake",
-    "encoder",
-    "second_channel",
-    "drive",
-    "push",
-    "brake release",
-    "power.couch",
+MOVES_BY_ITSELF = frozenset(
+    {"axis", "brake", "encoder", "second_channel", "drive", "push", "brake release", "power.couch"}
 )
 
-_LINE_KINDS = (
-    ("flip", 0.002), ("drop", 0.01), ("garbage", 0.2), ("duplicate", 0.3), ("reorder", 0.3), ("delayed", 120.0),
-    ("jitter", 150.0), ("split", 8.0), ("merge", 60.0), ("stall", None), ("off", None), ("echo", None), ("baud", None),
+# Kinds with the largest value that is drawn; the sign is drawn where it has a meaning.
+LINE_KINDS: tuple[tuple[str, float | None], ...] = (
+    ("flip", 0.004), ("drop", 0.02), ("garbage", 0.4), ("duplicate", 0.5), ("reorder", 0.5), ("delayed", 180.0),
+    ("jitter", 200.0), ("split", 12.0), ("merge", 90.0), ("stall", None), ("off", None), ("echo", None), ("baud", None),
 )  # fmt: skip
-_DEVICE_KINDS = (
-    ("encoder", "stuck", None), ("encoder", "wrong", 2.0), ("encoder", "garbage", 30.0), ("encoder", "slow", 1.0),
-    ("second_channel", "stuck", None), ("second_channel", "wrong", 2.0), ("second_channel", "slow", 1.0),
-    ("axis", "stuck", None), ("axis", "slow", 0.4), ("axis", "wrong", 1.0), ("axis", "garbage", 3.0),
-    ("brake", "stuck", None), ("brake", "slow", 1.0), ("drive", "off", None),
+MECHANICS: tuple[tuple[str, str, float | None], ...] = (
+    ("encoder", "off", None), ("encoder", "stuck", None), ("encoder", "wrong", 3.0), ("encoder", "garbage", 50.0),
+    ("encoder", "slow", 1.5), ("second_channel", "stuck", None), ("second_channel", "wrong", 3.0),
+    ("second_channel", "garbage", 50.0), ("second_channel", "slow", 1.5), ("axis", "stuck", None),
+    ("axis", "slow", 0.8), ("axis", "wrong", 1.5), ("axis", "garbage", 5.0), ("brake", "off", None),
+    ("brake", "stuck", None), ("brake", "slow", 1.5), ("brake", "delayed", 400.0), ("drive", "off", None),
+    ("lower_limit", "stuck", None), ("lower_limit", "off", None), ("upper_limit", "stuck", None),
+    ("upper_limit", "off", None),
 )  # fmt: skip
-_OTHER_KINDS = (
-    ("touch_guard", "stuck", None), ("touch_guard", "intermittent", 40.0), ("estop", "stuck", None),
-    ("enable_contact_a", "stuck", None), ("enable_contact_a", "off", None),
-    ("enable_contact_b", "intermittent", 70.0), ("pendant_supply", "off", None),
+WIRES: tuple[tuple[str, str, float | None], ...] = (
+    ("touch_guard", "stuck", None), ("touch_guard", "intermittent", 60.0), ("touch_guard", "off", None),
+    ("estop", "stuck", None), ("estop", "off", None), ("enable_contact_a", "stuck", None),
+    ("enable_contact_a", "off", None), ("enable_contact_a", "intermittent", 90.0),
+    ("enable_contact_b", "stuck", None), ("enable_contact_b", "off", None),
+    ("enable_contact_b", "intermittent", 90.0), ("source_arm", "stuck", None), ("panel_arm", "stuck", None),
+    ("generator", "off", None), ("panel", "off", None), ("pendant_supply", "off", None),
     ("power.imager", "off", None), ("power.pendant", "off", None), ("power.couch", "off", None),
-    ("clock.couch", "wrong", 300.0), ("clock.imager", "wrong", -300.0),
+    ("clock.couch", "wrong", 400.0), ("clock.imager", "wrong", 400.0), ("clock.pendant", "wrong", 400.0),
 )  # fmt: skip
-_HANDS = ("estop", "touch guard", "door", "push", "shift patient", "brake release")
-_HOST = ("terminal", "crash", "terminal", "wrong registration", "narrow path")
+HANDS = (
+    "estop",
+    "touch guard",
+    "door",
+    "push",
+    "shift patient",
+    "brake release",
+    "exposure switch",
+    "jog keys",
+)
+HOST = ("terminal", "crash", "crash", "wrong registration", "wrong registration", "narrow path")
+WITH_AXIS = frozenset({"encoder", "second_channel", "axis", "lower_limit", "upper_limit"})
+SIGNED = frozenset(
+    {"encoder wrong", "encoder slow", "second_channel wrong", "second_channel slow", "axis wrong",
+     "clock.couch wrong", "clock.imager wrong", "clock.pendant wrong"}
+)  # fmt: skip
 
 
 def plan_faults(seed: int) -> tuple[Fault, ...]:
-    """The faults of a session, in order of time. At most one of them touches the couch's mechanics or measuring."""
+    """The faults of a session, in order of time. At most one of them touches the couch's mechanics, its
+    measuring or the contacts of the enable."""
     draw = random.Random(f"{seed}/faults")
     found: list[Fault] = []
     count = sum(draw.random() < FAULTS_MEAN / 4 for _ in range(4))
     mechanical = False
     for _ in range(count):
-        fault = _fault(draw)
-        if fault.moves_by_itself:
+        fault = draw_fault(draw)
+        # Single faults of what is there twice: the couch's measuring, and the two contacts of the enable.
+        if fault.moves_by_itself or fault.target.startswith("enable_contact"):
             if mechanical:
                 continue
             mechanical = True
@@ -84,29 +102,50 @@ def plan_faults(seed: int) -> tuple[Fault, ...]:
     return tuple(sorted(found, key=lambda fault: fault.at_us))
 
 
-def _fault(draw: random.Random) -> Fault:
-    at_us, for_us = draw.randrange(SESSION_US), draw.randrange(50_000, 2_000_000)
+def draw_fault(draw: random.Random) -> Fault:
+    """One fault of any family."""
+    at_us, for_us = draw.randrange(SESSION_US), draw.randrange(*LASTS_US)
     family = draw.random()
-    if family < 0.35:
-        kind, value = draw.choice(_LINE_KINDS)
-        return Fault(at_us, for_us, draw.choice(LINES), kind, _value(value))
-    if family < 0.55:
-        target, kind, value = draw.choice(_DEVICE_KINDS)
-        fields = _value(value)
-        if target in ("encoder", "second_channel", "axis", "brake"):
+    if family < 0.3:
+        kind, most = draw.choice(LINE_KINDS)
+        line = draw.choice(LINES)
+        fields = _value(draw, line, kind, most)
+        if kind != "echo" and draw.random() < 0.4:
+            fields += (("direction", draw.choice(("to_device", "to_host"))),)
+        return Fault(at_us, for_us, line, kind, fields)
+    if family < 0.7:
+        target, kind, most = draw.choice(MECHANICS if family < 0.5 else WIRES)
+        fields = _value(draw, target, kind, most)
+        if target in WITH_AXIS:
             fields += (("axis", draw.choice(AXES)),)
         return Fault(at_us, for_us, target, kind, fields)
-    if family < 0.7:
-        target, kind, value = draw.choice(_OTHER_KINDS)
-        return Fault(at_us, for_us, target, kind, _value(value))
     if family < 0.85:
-        name = draw.choice(_HANDS)
-        return Fault(at_us, for_us, name, "hand", (("by", draw.uniform(-3.0, 3.0)),))
-    return Fault(at_us, for_us, draw.choice(_HOST), "host")
+        name = draw.choice(HANDS)
+        return Fault(at_us, for_us, name, "hand", (("by", draw.uniform(-4.0, 4.0)),))
+    name = draw.choice(HOST)
+    fields = (("by", _wrong(draw)),) if name == "wrong registration" else ()
+    return Fault(at_us, for_us, name, "host", fields)
 
 
-def _value(value: float | None) -> tuple[tuple[str, Any], ...]:
-    return () if value is None else (("value", value),)
+def _value(
+    draw: random.Random, target: str, kind: str, most: float | None
+) -> tuple[tuple[str, Any], ...]:
+    if most is None:
+        return ()
+    value = most * (1.0 - draw.random())
+    if f"{target} {kind}" in SIGNED and draw.random() < 0.5:
+        value = -value
+    return (("value", value),)
+
+
+def _wrong(draw: random.Random) -> tuple[float, ...]:
+    """A registration that caught on something else: the next vertebra, a sign, some millimetres, a turn."""
+    kind = draw.randrange(3)
+    if kind == 0:
+        return (0.0, draw.choice((-1.0, 1.0)) * draw.uniform(18.0, 25.0), 0.0, 0.0, 0.0, 0.0)
+    shift = [draw.uniform(-6.0, 6.0) for _ in range(3)]
+    turn = [draw.uniform(-1.5, 1.5) for _ in range(3)] if kind == 1 else [0.0, 0.0, 0.0]
+    return (*shift, *turn)
 
 
 class Misfortune:
@@ -115,24 +154,38 @@ class Misfortune:
     def __init__(self, rig: Rig, faults: tuple[Fault, ...]) -> None:
         self.rig = rig
         self.injected: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
         self.mechanical_since_us: int | None = None
+        self.estop_deaf = self.guard_deaf = False
+        self.shifted_us: int | None = None
+        self.stopped_us: int | None = None
+        """When a hand pressed the emergency stop or the touch guard last, and the contact worked."""
         self._waiting = list(faults)
         self._running: list[tuple[int, Fault]] = []
         self._begun_us = rig.now_us
+
+    @property
+    def next_us(self) -> int | None:
+        """When something begins or ends next."""
+        times = [ends_us for ends_us, _ in self._running]
+        if self._waiting:
+            times.append(self._begun_us + self._waiting[0].at_us)
+        return min(times, default=None)
 
     def pass_time(self) -> None:
         """Begin what is due, end what is over."""
         now_us = self.rig.now_us
         while self._waiting and now_us - self._begun_us >= self._waiting[0].at_us:
-            fault = self._waiting.pop(0)
-            self._begin(fault)
-            self.injected[fault.name] += 1
-            self._running.append((now_us + fault.for_us, fault))
+            self.happen(self._waiting.pop(0))
         for ends_us, fault in list(self._running):
             if now_us >= ends_us:
                 self._running.remove((ends_us, fault))
                 self._end(fault)
+
+    def happen(self, fault: Fault) -> None:
+        """It begins now."""
+        self._begin(fault)
+        self.injected[fault.name] += 1
+        self._running.append((self.rig.now_us + fault.for_us, fault))
 
     def end_all(self) -> None:
         """Everything is repaired."""
@@ -142,67 +195,78 @@ class Misfortune:
         self._running.clear()
 
     def _begin(self, fault: Fault) -> None:
-        rig, room, fields = self.rig, self.rig.room, dict(fault.fields)
+        rig, fields = self.rig, dict(fault.fields)
         if fault.moves_by_itself:
             self.mechanical_since_us = rig.now_us
-        match fault.target:
+        if fault.kind == "hand":
+            self._lay_hand(fault.target, float(fields["by"]))
+        elif fault.kind == "host":
+            self._trouble_host(fault)
+        else:
+            self.estop_deaf |= fault.name == "estop off"
+            self.guard_deaf |= fault.name == "touch_guard off"
+            rig.room.perform("fault.inject", target=fault.target, kind=fault.kind, **fields)
+
+    def _lay_hand(self, what: str, by: float) -> None:
+        rig, perform = self.rig, self.rig.room.perform
+        match what:
             case "estop":
-                if fault.kind == "hand":
-                    room.perform("hand.estop", pressed=True)
-                    return
+                perform("hand.estop", pressed=True)
+                self.stopped_us = self.stopped_us if self.estop_deaf else rig.now_us
             case "touch guard":
-                room.perform("hand.touch_guard", pressed=True)
-                return
+                perform("hand.touch_guard", pressed=True)
+                self.stopped_us = self.stopped_us if self.guard_deaf else rig.now_us
             case "door":
-                room.perform("hand.door", closed=False)
-                return
+                perform("hand.door", closed=False)
+            case "exposure switch":
+                perform("hand.exposure_switch", closed=False)
+            case "jog keys":
+                perform("hand.jog_keys", keys=1 << int(abs(by) * 2.9))
             case "push":
-                self._push(float(fields["by"]))
-                return
+                perform("hand.brake_release", released=True)
+                perform("hand.push", axis="longitudinal", by=by)
             case "shift patient":
-                room.perform("patient.shift", lateral_mm=fields["by"])
-                return
+                self.shifted_us = rig.now_us
+                perform("patient.shift", lateral_mm=by)
             case "brake release":
-                room.perform("hand.brake_release", released=True)
-                return
+                perform("hand.brake_release", released=True)
+            case _:
+                raise ValueError(f"no hand {what}")
+
+    def _trouble_host(self, fault: Fault) -> None:
+        rig = self.rig
+        match fault.target:
             case "terminal":
                 rig.lose_terminal()
-                return
             case "crash":
                 rig.crash(fault.for_us)
-                return
             case "wrong registration":
-                rig.registration_error = None
-                return
+                rig.wrong_registration = Correction(*dict(fault.fields)["by"])
             case "narrow path":
-                rig.clearance_mm = 7.0
-                return
+                rig.come_near(7.0)
             case _:
-                pass
-        room.perform("fault.inject", target=fault.target, kind=fault.kind, **fields)
-
-    def _push(self, by_mm: float) -> None:
-        """Somebody leans on the couch: brakes that hold are stronger than a person."""
-        if self.rig.truth()["brakes_engaged"]:
-            return
-        self.rig.room.perform("hand.push", axis="longitudinal", by=by_mm)
+                raise ValueError(f"no trouble {fault.target}")
 
     def _end(self, fault: Fault) -> None:
-        rig, room = self.rig, self.rig.room
-        match fault.target:
-            case "estop" if fault.kind == "hand":
-                room.perform("hand.estop", pressed=False)
-            case "touch guard":
-                room.perform("hand.touch_guard", pressed=False)
-            case "door":
-                room.perform("hand.door", closed=True)
-            case "brake release":
-                room.perform("hand.brake_release", released=False)
-            case "terminal":
+        rig, perform = self.rig, self.rig.room.perform
+        match fault.kind, fault.target:
+            case "hand", "estop":
+                perform("hand.estop", pressed=False)
+            case "hand", "touch guard":
+                perform("hand.touch_guard", pressed=False)
+            case "hand", "door":
+                perform("hand.door", closed=True)
+            case "hand", "exposure switch":
+                perform("hand.exposure_switch", closed=True)
+            case "hand", "jog keys":
+                perform("hand.jog_keys", keys=0)
+            case "hand", "brake release" | "push":
+                perform("hand.brake_release", released=False)
+            case "host", "terminal":
                 rig.terminal_up = True
-            case "narrow path":
-                rig.clearance_mm = 150.0
-            case "push" | "shift patient" | "crash" | "wrong registration":
+            case "host", "narrow path":
+                rig.come_near(150.0)
+            case "hand" | "host", _:
                 pass
             case _:
-                room.perform("fault.clear", target=fault.target)
+                perform("fault.clear", target=fault.target)

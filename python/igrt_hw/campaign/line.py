@@ -18,10 +18,14 @@ from igrt_hw.link.session import Session, SessionSettings, SessionState
 from igrt_hw.link.tally import Tally
 
 BACKOFF_US = 100_000
+PACE_US = 1_000  # a line's thread is woken no more often: the room's control cycle
 
 
 class VirtualLine:
-    """One line of a simulated room. Times are the host's, microseconds."""
+    """One line of a simulated room. Times are the host's, microseconds.
+
+    `said` is called with every run of octets that goes out: the tap of a judge.
+    """
 
     def __init__(
         self,
@@ -30,6 +34,7 @@ class VirtualLine:
         room: SimulatedRoom,
         clock_us: Callable[[], int],
         random_u32: Callable[[], int],
+        said: Callable[[bytes], None] | None = None,
     ) -> None:
         self.name = name
         self.started = True
@@ -38,11 +43,13 @@ class VirtualLine:
         self._room = room
         self._clock_us = clock_us
         self._random_u32 = random_u32
+        self._said = said
         self._tally = Tally()
         self._session: Session | None = None
         self._open_at_us = 0
         self._lost: LinkLost | None = None
-        self._wake_us = 0
+        self._wake_us: int | None = 0
+        self._in_break = False
         self._event_listeners: list[Callable[[LineEvent], None]] = []
         self._telemetry_listeners: list[Callable[[TelemetrySample], None]] = []
 
@@ -71,6 +78,11 @@ class VirtualLine:
     def identity(self) -> Identity | None:
         """Who is at the other end."""
         return self._session.identity if self._session is not None else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a session stands."""
+        return self._session is not None and self._session.state is SessionState.OPEN
 
     def host_us(self, device_us: int) -> int | None:
         """The host's clock at a device time."""
@@ -108,31 +120,44 @@ class VirtualLine:
 
     # ---- turns -----------------------------------------------------------------------------
 
-    def turn(self) -> None:
+    def wake_us(self, now_us: int) -> int:
+        """When the next turn is due, if nothing comes before."""
+        if self._wake_us is None:
+            session = self._session
+            wake = self._open_at_us if session is None else session.next_wake_us(now_us)
+            self._wake_us = max(wake, now_us + PACE_US)
+        return self._wake_us
+
+    def turn(self, data: bytes, now_us: int) -> None:
         """Take what has come, let time pass, say what is to be said, tell what is new."""
-        now_us = self._clock_us()
-        data = self._room.read(self.name)
         session = self._session
         if session is None:
             if now_us < self._open_at_us:
+                self._wake_us = None
                 return
             session = self._session = Session(self._settings, self._tally, self._random_u32)
             session.open(now_us)
-            self._wake_us = 0
         if data:
             session.receive(data, now_us)
-        if data or now_us >= self._wake_us:
-            session.tick(now_us)
-            self._wake_us = session.next_wake_us(now_us)
+        session.tick(now_us)
         self._flush(session)
         self._tell(session, now_us)
 
     def _flush(self, session: Session) -> None:
-        octets = session.take_urgent() + session.take_output()
-        if octets and not session.breaks_line:
-            self._room.write(self.name, octets)
-        settle(session.take_outcomes())
-        self._wake_us = 0
+        self._wake_us = None
+        if not session.is_quiet:
+            if session.breaks_line and not self._in_break:
+                self._room.perform("line.break", line=self.name)
+            self._in_break = session.breaks_line
+            if not self._in_break:
+                octets = session.take_urgent() + session.take_output()
+                if octets:
+                    if self._said is not None:
+                        self._said(octets)
+                    self._room.write(self.name, octets)
+        outcomes = session.take_outcomes()
+        if outcomes:
+            settle(outcomes)
 
     def _tell(self, session: Session, now_us: int) -> None:
         for event in session.take_events():
@@ -146,7 +171,9 @@ class VirtualLine:
             self.telemetry = sample
             for hear in self._telemetry_listeners:
                 hear(sample)
-        settle(session.take_outcomes())
+        outcomes = session.take_outcomes()
+        if outcomes:
+            settle(outcomes)
 
     def _down(self) -> LinkLost:
         return self._lost or LinkLost(LossCause.CLOSED, f"the {self.name} is not connected yet")

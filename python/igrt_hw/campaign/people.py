@@ -14,9 +14,24 @@ from igrt_hw.safety.effects import Answer
 THERAPIST = Person("anna", "therapist", "s-anna")
 SECOND = Person("bert", "physicist", "s-bert")
 SERVICE = Person("sven", "service", "s-sven")
-BETWEEN_US = (20_000, 160_000)
+BETWEEN_US = (2_000, 40_000)
+HESITATES = 0.012  # of acts, and then for longer than the short lives of a hasty session
+HESITATION_US = (300_000, 1_600_000)
 MISTAKE = 0.12  # of acts; a department with such people would have other worries
 RELEASES = 0.02  # of looks while the couch moves
+LETS_GO = 0.7  # of looks while there is nothing to be held for
+PATIENCE_US = 1_000_000
+OPENINGS_MAX = 6
+SIGN_MATTERS = 0.3  # mm or degrees: below it a wrong sign is within what counts as typed right
+
+SLIPS = (
+    "stop", "stale", "stale approval", "same", "order", "squeeze", "disagree", "service", "identity", "two at once",
+    "idle",
+)  # fmt: skip
+OUT_OF_ORDER: tuple[Command, ...] = (
+    commands.Propose(), commands.ReleaseBeam(), commands.RegisterImages(), commands.AcquireImages(),
+    commands.ConfirmSetup(),
+)  # fmt: skip
 
 
 class Team:
@@ -28,23 +43,42 @@ class Team:
         self.arrivals = 0
         self.stops = 0
         self._random = random.Random(f"{seed}/people")
-        self._next_us = 0
-        self._rejections = 0
+        self._next_us = self._begun_us = rig.now_us
+        self._came_in = False
+        self.came_in_us = 0
+        self._rejections = self._openings = 0
         self._resets = 0
         self._isocentres = [i.isocentre_id for i in rig.plan.isocentres]
         self._old_digest = ""
 
+    @property
+    def next_us(self) -> int:
+        """When somebody acts next."""
+        return self._next_us
+
     def act(self) -> None:
         """One act, if it is time for one."""
         rig, draw = self.rig, self._random
-        if rig.now_us < self._next_us or rig.supervisor is None:
+        if rig.now_us < self._next_us:
             return
         self._next_us = rig.now_us + draw.randrange(*BETWEEN_US)
+        if rig.supervisor is None or not self._came_in:
+            self._come_in()
+            return
+        if draw.random() < HESITATES:
+            self._next_us += draw.randrange(*HESITATION_US)
         self._hand()
         if draw.random() < MISTAKE:
             self._mistake()
             return
         self._careful()
+
+    def _come_in(self) -> None:
+        """The first patient is called in when everything is connected, or after a while all the same."""
+        rig = self.rig
+        late = rig.now_us - self._begun_us > PATIENCE_US
+        self._came_in = rig.supervisor is not None and (rig.connected or late)
+        self.came_in_us = rig.now_us
 
     # ---- the hand ----------------------------------------------------------------------------------------------------
 
@@ -55,7 +89,7 @@ class Team:
             rig.hold("released" if lets_go else "enabled")
             if draw.random() < RELEASES / 4:
                 rig.hold("squeezed")
-        elif rig.enable != "released":
+        elif rig.enable != "released" and draw.random() < LETS_GO:
             rig.hold("released")
 
     # ---- as it should be -----------------------------------------------------------------------------------------
@@ -93,7 +127,8 @@ class Team:
                 pass
 
     def _open(self) -> None:
-        if self.arrivals:
+        self._openings += 1
+        if self.arrivals or self._openings > OPENINGS_MAX:
             self.done = True
             return
         plan = self.rig.plan
@@ -123,21 +158,29 @@ class Team:
         opened = rig.ask(commands.RequestChallenge(digest=proposal.digest), person)
         if opened is None or not opened.accepted:
             return
-        content = proposal.content
+        content, draw = proposal.content, self._random
         index = content.axis_names.index(str(opened.data["fact_axis"]))
-        fact = f"{content.target_axes[index] - content.start_axes[index]:+.1f}"
-        code = str(opened.data["code"])
-        if self._random.random() < MISTAKE:
-            code, fact = self._random.choice(((code[::-1], fact), (code, fact.replace("-", "+"))))
+        shift = content.target_axes[index] - content.start_axes[index]
+        code, fact = str(opened.data["code"]), f"{shift:+.1f}"
+        mistaken = False
+        if draw.random() < MISTAKE:
+            slip = draw.randrange(3)
+            code = code[::-1] if slip == 0 else code
+            fact = f"{-shift:+.1f}" if slip == 1 else f"{shift + 1.0:+.1f}" if slip == 2 else fact
+            mistaken = (
+                (slip == 0 and code != opened.data["code"])
+                or (slip == 1 and abs(shift) > SIGN_MATTERS)
+                or slip == 2
+            )
         approval = commands.Approve(
             digest=proposal.digest,
             challenge_id=str(opened.data["challenge_id"]),
             code=code,
             fact=fact,
         )
-        rig.ask(approval, person)
-        if self._random.random() < MISTAKE:
-            rig.ask(approval, person)  # a double click
+        rig.ask(approval, person, mistaken=mistaken)
+        if draw.random() < MISTAKE:
+            rig.ask(approval, person, mistaken=mistaken)  # a double click
 
     def _arm(self) -> None:
         proposal = self.rig.supervisor.memory.proposal if self.rig.supervisor is not None else None
@@ -185,45 +228,32 @@ class Team:
 
     def _mistake(self) -> None:
         draw, rig = self._random, self.rig
-        kind = draw.choice(
-            (
-                "stop",
-                "stale",
-                "same",
-                "order",
-                "squeeze",
-                "reject",
-                "service",
-                "identity",
-                "idle",
-                "idle",
-            )
-        )
-        match kind:
+        match draw.choice(SLIPS):
             case "stop":
                 self.stops += 1
                 self._ask(commands.Stop())
             case "stale" if self._old_digest:
                 self._ask(commands.Arm(digest=self._old_digest))
+            case "stale approval" if self._old_digest:
+                rig.ask(commands.RequestChallenge(digest=self._old_digest), SECOND)
             case "same" if rig.state is S.CHECKED:
                 self._approve(THERAPIST)
             case "order":
-                self._ask(draw.choice((commands.Propose(), commands.ReleaseBeam(), commands.RegisterImages(),
-                                       commands.AcquireImages(), commands.ConfirmSetup())))  # fmt: skip
+                self._ask(draw.choice(OUT_OF_ORDER))
             case "squeeze":
                 rig.hold(draw.choice(("enabled", "squeezed", "released")))
-            case "reject" if rig.state in (S.CHECKED, S.APPROVED) and self._old_digest:
+            case "disagree" if rig.state in (S.CHECKED, S.APPROVED) and self._old_digest:
                 reject = commands.Reject(digest=self._old_digest, reason="poor images", text="")
                 rig.ask(reject, SECOND)
             case "service":
                 rig.ask(commands.EnterMode(mode="service"), SERVICE)
             case "identity" if rig.state is S.IDLE:
-                self._ask(
-                    commands.OpenPatient(
-                        plan_uid=rig.plan.plan_uid, patient_id="somebody else", birth_date=BIRTH_DATE,
-                        isocentre_id="ISO1", fraction=1,
-                    )
-                )  # fmt: skip
+                self._ask(self._another_patient())
+            case "two at once" if rig.shown is not None:
+                # Two people press the same button of two terminals.
+                arm = commands.Arm(digest=rig.shown.digest)
+                rig.ask(arm, THERAPIST)
+                rig.ask(arm, SECOND)
             case _:
                 pass
         if (
@@ -232,6 +262,15 @@ class Team:
             and rig.supervisor.memory.mode == "service"
         ):
             rig.ask(commands.EnterMode(mode="clinical rehearsal"), SERVICE)
+
+    def _another_patient(self) -> Command:
+        return commands.OpenPatient(
+            plan_uid=self.rig.plan.plan_uid,
+            patient_id="somebody else",
+            birth_date=BIRTH_DATE,
+            isocentre_id="ISO1",
+            fraction=1,
+        )
 
     def _ask(self, command: Command) -> Answer | None:
         return self.rig.ask(command, THERAPIST)
