@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -80,6 +81,24 @@ def test_the_core_is_one_stable_abi_wheel(wheels: Path) -> None:
     for package in ("igrt_hw", "igrt_firmware_sim"):
         (wheel,) = wheels.glob(f"{package}-*.whl")
         assert "-cp311-abi3-" in wheel.name
+
+
+def test_a_third_partys_bench_runs_where_only_the_simulator_is_installed(
+    wheels: Path, elsewhere: tuple[Path, dict[str, str]]
+) -> None:
+    cwd, env = elsewhere
+    venv.create(cwd / "env", with_pip=True)
+    python = cwd / "env" / "bin" / "python"
+    (wheel,) = wheels.glob("igrt_firmware_sim-*.whl")
+    others = ("pytest", "pyserial", "cobs")
+    run(python, "-m", "pip", "install", "--quiet", wheel, *others, cwd=cwd, env=env)
+    absent = (
+        "import importlib.util as u; assert not (u.find_spec('igrt_hw') or u.find_spec('igrt_tui'))"
+    )
+    run(python, "-c", absent, cwd=cwd, env=env)
+    bench = shutil.copytree(ROOT / "firmware_sim/examples/third_party_bench", cwd / "bench")
+    said = run(python, "-m", "pytest", "-q", bench, cwd=bench, env=env).stdout
+    assert "6 passed" in said
 
 
 @pytest.mark.parametrize("command", ["igrt", "igrt-sim", "igrt-tui"])

@@ -23,8 +23,8 @@ def crc32c(octets: bytes) -> int:
 class Couch:
     """Hears the couch and can stop it."""
 
-    def __init__(self, port: str) -> None:
-        self._port = serial.serial_for_url(port, 921600, timeout=0.1)
+    def __init__(self, port: str, baud: int = 921_600) -> None:
+        self._port = serial.serial_for_url(port, baud, timeout=0.1)
         self._rest = b""
 
     def close(self) -> None:

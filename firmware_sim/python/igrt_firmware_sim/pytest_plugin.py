@@ -1,7 +1,15 @@
-"""Fixtures for benches that drive the simulated room, in virtual time or over real ptys.
+"""Fixtures for benches that drive the simulated room, or one device of it, in virtual time or over real ptys.
 
 Installed with the distribution; nothing has to be imported. `--sim-seed N` replays a run. A bench with a patient
-overrides `sim_patient`; one with another couch family or start overrides `sim_options`.
+overrides `sim_patient`; one with another couch family or start overrides `sim_options`; one that sets other baud rates
+on its ports overrides `sim_baud`.
+
+| | whole room | couch | imager | pendant |
+| --- | --- | --- | --- | --- |
+| virtual time | `virtual_room` | `virtual_couch` | `virtual_imager` | `virtual_pendant` |
+| ptys, real time | `served_room` | `served_couch` | `served_imager` | `served_pendant` |
+
+Every one has fault control (`inject`, `clear`) and ground truth (`truth`).
 """
 
 from collections.abc import Iterator
@@ -12,6 +20,7 @@ import pytest
 
 if TYPE_CHECKING:
     from igrt_firmware_sim.bench import VirtualRoom
+    from igrt_firmware_sim.device import ServedDevice, VirtualDevice
     from igrt_firmware_sim.host import Host
     from igrt_firmware_sim.serving import Service
 
@@ -41,6 +50,14 @@ def sim_patient() -> str | Path | None:
 def sim_options() -> dict[str, Any]:
     """More arguments of :func:`igrt_firmware_sim.world.make_room`."""
     return {}
+
+
+@pytest.fixture
+def sim_baud() -> int | None:
+    """Baud rate of the devices of `served_room`; a port that is set to another gives garbage. None: any will do."""
+    from igrt_firmware_sim.serving import BAUD
+
+    return BAUD
 
 
 @pytest.fixture
@@ -105,6 +122,7 @@ def served_room(
     sim_seed: int,
     sim_patient: str | Path | None,
     sim_options: dict[str, Any],
+    sim_baud: int | None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> "Iterator[Service]":
     """A room on ptys in real time: `served_room.endpoints["couch"]` is a path that a serial driver opens.
@@ -116,5 +134,54 @@ def served_room(
 
     patient = world.resolve(sim_patient)
     room = world.make_room(seed=sim_seed, patient=patient, renders=False, **sim_options)
-    with Service(room, tmp_path_factory.mktemp("sim"), seed=sim_seed) as service:
+    folder = tmp_path_factory.mktemp("sim")
+    with Service(room, folder, seed=sim_seed, baud=sim_baud) as service:
         yield service
+
+
+@pytest.fixture
+def virtual_couch(virtual_room: "VirtualRoom") -> "VirtualDevice":
+    """The couch of `virtual_room` alone: `write`, `read`, `advance_ms`, `inject`, `truth`; `host()` opens a session."""
+    from igrt_firmware_sim.device import VirtualDevice
+
+    return VirtualDevice(virtual_room, "couch")
+
+
+@pytest.fixture
+def virtual_imager(virtual_room: "VirtualRoom") -> "VirtualDevice":
+    """The imager of `virtual_room` alone."""
+    from igrt_firmware_sim.device import VirtualDevice
+
+    return VirtualDevice(virtual_room, "imager")
+
+
+@pytest.fixture
+def virtual_pendant(virtual_room: "VirtualRoom") -> "VirtualDevice":
+    """The hand pendant of `virtual_room` alone."""
+    from igrt_firmware_sim.device import VirtualDevice
+
+    return VirtualDevice(virtual_room, "pendant")
+
+
+@pytest.fixture
+def served_couch(served_room: "Service") -> "ServedDevice":
+    """The couch of `served_room` alone: `port` is the path for a driver, `inject` breaks it, `truth` knows it."""
+    from igrt_firmware_sim.device import ServedDevice
+
+    return ServedDevice(served_room, "couch")
+
+
+@pytest.fixture
+def served_imager(served_room: "Service") -> "ServedDevice":
+    """The imager of `served_room` alone."""
+    from igrt_firmware_sim.device import ServedDevice
+
+    return ServedDevice(served_room, "imager")
+
+
+@pytest.fixture
+def served_pendant(served_room: "Service") -> "ServedDevice":
+    """The hand pendant of `served_room` alone."""
+    from igrt_firmware_sim.device import ServedDevice
+
+    return ServedDevice(served_room, "pendant")
