@@ -21,7 +21,7 @@ from igrt_hw.client.errors import (
     WaitedInVainError,
 )
 from igrt_hw.client.images import KvImage
-from igrt_hw.client.stream import StatusStream, StreamUpdate, steady_us
+from igrt_hw.client.stream import StatusStream, StreamUpdate, socket_file_of, steady_us
 from igrt_hw.models.commands import Command, CommandResult
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.procedures import Procedure
@@ -72,8 +72,14 @@ class _Session:
 
     def __init__(self, url: str, ca_file: Path | None) -> None:
         self.url = url.rstrip("/")
+        self.socket_file = socket_file_of(self.url)
         self.ca_file = ca_file
         self.signed_in: SignedIn | None = None
+
+    @property
+    def base_url(self) -> str:
+        """What the calls are addressed to: the URL, or this machine by the name that the service knows."""
+        return self.url if self.socket_file is None else "http://localhost"
 
     def headers(self) -> dict[str, str]:
         if self.signed_in is None:
@@ -108,8 +114,12 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._session = _Session(url, ca_file)
+        if transport is None and self._session.socket_file is not None:
+            transport = httpx.HTTPTransport(
+                uds=self._session.socket_file, limits=KEPT_CONNECTIONS, trust_env=False
+            )
         self._http = httpx.Client(
-            base_url=self._session.url,
+            base_url=self._session.base_url,
             timeout=CALL_TIMEOUT_S,
             trust_env=False,  # a proxy must not see a token on its way to the loopback
             verify=self._session.verify(),
@@ -278,8 +288,12 @@ class AsyncClient:
     ) -> None:
         self._session = _Session(url, ca_file)
         self._clock_us = clock_us
+        if transport is None and self._session.socket_file is not None:
+            transport = httpx.AsyncHTTPTransport(
+                uds=self._session.socket_file, limits=KEPT_CONNECTIONS, trust_env=False
+            )
         self._http = httpx.AsyncClient(
-            base_url=self._session.url,
+            base_url=self._session.base_url,
             timeout=CALL_TIMEOUT_S,
             trust_env=False,
             verify=self._session.verify(),

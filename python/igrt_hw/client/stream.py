@@ -9,9 +9,10 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from igrt_hw.client.errors import ClientError, NotSignedInError, UnexpectedAnswerError
@@ -27,6 +28,14 @@ CLOSE_NOT_SIGNED_IN = (
     4401  # as HTTP 401, in the range of the WebSocket protocol that is free for applications
 )
 FRAME_OCTETS_MAX = 4 * 1024 * 1024
+
+
+UNIX = "unix://"
+
+
+def socket_file_of(url: str) -> str | None:
+    """The file of an address `unix:///path`; None for an address of the network."""
+    return url.removeprefix(UNIX) if url.startswith(UNIX) else None
 
 
 def steady_us() -> int:
@@ -71,7 +80,9 @@ class StatusStream:
         clock_us: Callable[[], int],
     ) -> None:
         self._url = url
-        self._socket_url = "ws" + url.removeprefix("http") + "/api/stream"
+        self._file = socket_file_of(url)
+        base = "ws://localhost" if self._file is not None else "ws" + url.removeprefix("http")
+        self._socket_url = base + "/api/stream"
         self._token = token
         self._tls = tls
         self._terminal_id = terminal_id
@@ -110,15 +121,7 @@ class StatusStream:
         pause_s = RECONNECT_FIRST_S
         while True:
             try:
-                async with connect(
-                    self._socket_url,
-                    additional_headers={"Authorization": f"Bearer {self._token}"},
-                    ssl=self._tls,
-                    open_timeout=2.0,
-                    close_timeout=0.5,
-                    max_size=FRAME_OCTETS_MAX,
-                    proxy=None,
-                ) as socket:
+                async with self._connect() as socket:
                     pause_s = RECONNECT_FIRST_S
                     self._connected, self._cause = True, ""
                     await self._converse(socket)
@@ -131,6 +134,19 @@ class StatusStream:
                 self._news.set()
             await asyncio.sleep(pause_s)
             pause_s = min(2.0 * pause_s, RECONNECT_LAST_S)
+
+    def _connect(self) -> connect:
+        how: dict[str, Any] = {
+            "additional_headers": {"Authorization": f"Bearer {self._token}"},
+            "ssl": self._tls,
+            "open_timeout": 2.0,
+            "close_timeout": 0.5,
+            "max_size": FRAME_OCTETS_MAX,
+            "proxy": None,
+        }
+        if self._file is not None:
+            return unix_connect(self._file, uri=self._socket_url, **how)
+        return connect(self._socket_url, **how)
 
     def _lost(self, cause: str) -> None:
         self._connected, self._cause = False, cause

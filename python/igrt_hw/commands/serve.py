@@ -57,6 +57,16 @@ def serve(
     ready_file: Annotated[
         Path | None, typer.Option(help="Write the address here when the service listens.")
     ] = None,
+    unix_socket: Annotated[
+        Path | None,
+        typer.Option(
+            "--unix-socket", help="Listen at this file, which only you may open, not at an address."
+        ),
+    ] = None,
+    qa_phantom: Annotated[
+        list[str] | None,
+        typer.Option("--qa-phantom", help="Patient ID of a phantom for daily QA; may be repeated."),
+    ] = None,
     imager_calibration: Annotated[
         Path | None,
         typer.Option(help="What was measured of the imager: flex map, lag, flickering pixels."),
@@ -83,6 +93,8 @@ def serve(
             tls_key=tls_key,
             demo_users=demo_users,
             ready_file=ready_file,
+            unix_socket=unix_socket,
+            qa_phantoms=tuple(qa_phantom or ()),
             imager_calibration=imager_calibration,
         )
     except ValidationError as error:

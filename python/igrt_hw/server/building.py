@@ -142,6 +142,8 @@ def _service(
             software_version=__version__,
             simulator=settings.simulator,
             site_rules=demonstration_rules() if settings.demo_users else SITE_RULES,
+            utc_offset_min=local_offset_min(datetime.now().astimezone()),
+            qa_patient_ids=_phantoms(settings, plans),
         ),
         couch_model,
         draw=secrets.randbelow,
@@ -176,6 +178,20 @@ def _service(
             clock_us=clock_us,
         )
     )
+
+
+def _phantoms(settings: ServeSettings, plans: dict[str, PreparedPlan]) -> tuple[str, ...]:
+    """Whom daily QA may position: who was named; behind simulated devices whoever has a plan is a phantom."""
+    if not settings.simulator:
+        return settings.qa_phantoms
+    known = {plan.loaded.plan.patient.patient_id for plan in plans.values()}
+    return tuple(sorted({*settings.qa_phantoms, *known}))
+
+
+def local_offset_min(now: datetime) -> int:
+    """Minutes from UTC to the room's own time at the start: the calendar day that daily QA holds for."""
+    offset = now.utcoffset()
+    return 0 if offset is None else round(offset.total_seconds() / 60)
 
 
 def _new_uid() -> str:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,6 +40,8 @@ def run(settings: ServeSettings) -> None:
 
 
 def _listen(settings: ServeSettings) -> socket.socket:
+    if settings.unix_socket is not None:
+        return listen_at_file(settings.unix_socket)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return socket.create_server((settings.host, settings.port), family=family)
@@ -48,8 +51,36 @@ def _listen(settings: ServeSettings) -> socket.socket:
         ) from error
 
 
+def listen_at_file(file: Path) -> socket.socket:
+    """A socket in the file system that only its owner may open (0600), from the first instant on.
+
+    What a service that was killed left behind is taken away; where somebody answers, or something else lies, the start
+    is refused with `StartRefusedError`.
+    """
+    if file.exists() or file.is_symlink():
+        if not stat.S_ISSOCK(file.lstat().st_mode):
+            raise StartRefusedError(f"{file} is there and is no socket; give another file")
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(file)) == 0:
+                raise StartRefusedError(f"a supervisor is listening at {file} already")
+        file.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(file))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise StartRefusedError(f"cannot listen at {file}: {error.strerror or error}") from error
+    finally:
+        os.umask(before)
+    return listener
+
+
 def address_of(settings: ServeSettings, listener: socket.socket) -> str:
     """The URL that clients use."""
+    if settings.unix_socket is not None:
+        return f"unix://{settings.unix_socket.absolute()}"
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     return f"{settings.scheme}://{shown}:{port}"
@@ -98,6 +129,8 @@ async def _serve(settings: ServeSettings, built: Built, listener: socket.socket)
             settings.ready_file, Ready(url=url, pid=os.getpid(), simulator=settings.simulator)
         )
     await serving
+    if settings.unix_socket is not None:
+        settings.unix_socket.unlink(missing_ok=True)
 
 
 def _write_ready(file: Path, ready: Ready) -> None:

@@ -33,6 +33,8 @@ class ServeSettings(Frozen):
         ready_file: where to write address and process when the service listens.
         imager_calibration: what was measured of this imager (`igrt_hw.guidance.imager_calibration`): flex map, lag,
             flickering pixels. Without it the imager is used as drawn, and every image says so.
+        unix_socket: listen at this file instead of an address; only its owner may open it.
+        qa_phantoms: patient IDs of phantoms, which are what daily QA positions.
     """
 
     couch_port: str
@@ -51,11 +53,19 @@ class ServeSettings(Frozen):
     demo_users: bool = False
     ready_file: Path | None = None
     imager_calibration: Path | None = None
+    unix_socket: Path | None = None
+    qa_phantoms: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _refuse_what_is_not_safe(self) -> ServeSettings:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("TLS needs both a certificate and a key")
+        if self.unix_socket is not None and (
+            self.tls_certificate is not None or self.host != DEFAULT_HOST
+        ):
+            raise ValueError(
+                "--unix-socket listens at a file and at no address: give neither --host nor a certificate with it"
+            )
         if not is_loopback(self.host):
             if self.tls_certificate is None:
                 raise ValueError(
