@@ -26,7 +26,9 @@ from igrt_hw.client.errors import (
     UnexpectedAnswerError,
 )
 from igrt_hw.client.images import KvImage
+from igrt_hw.geometry import Correction
 from igrt_hw.models.commands import Command, CommandResult
+from igrt_hw.models.landmarks import Landmarks
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.procedures import Procedure
 from igrt_hw.models.qa import QaRun, QaTest, QaTrend
@@ -185,6 +187,40 @@ def drr(image_uid: str, registered: bool) -> Call[KvImage]:
     """The DRR of the same view, at the nominal or the registered pose."""
     query: dict[str, str | int | float | bool] = {"registered": registered}
     return Call("GET", f"/api/images/{image_uid}/drr", read_image, query=query)
+
+
+def nudged_drr(
+    image_uid: str, correction: Correction, side_max: int
+) -> Call[tuple[KvImage, float | None]]:
+    """The DRR where a correction would bring the patient onto the plan, and its likeness to the image."""
+    query: dict[str, str | int | float | bool] = {**_six(correction), "side_max": side_max}
+
+    def read(response: Response) -> tuple[KvImage, float | None]:
+        image, like = read_image(response), response.headers.get("X-Likeness")
+        return image, None if like is None else float(like)
+
+    return Call("GET", f"/api/images/{image_uid}/nudged", read, query=query)
+
+
+def landmarks(image_uid: str, correction: Correction | None) -> Call[Landmarks]:
+    """Points of the plan in an image."""
+    query: dict[str, str | int | float | bool] = (
+        {"planned": True} if correction is None else {**_six(correction)}
+    )
+    read = _model(TypeAdapter(Landmarks))
+    return Call("GET", f"/api/images/{image_uid}/landmarks", read, query=query)
+
+
+def _six(correction: Correction) -> dict[str, float]:
+    names = (
+        "lateral_mm",
+        "longitudinal_mm",
+        "vertical_mm",
+        "rotation_deg",
+        "pitch_deg",
+        "roll_deg",
+    )
+    return dict(zip(names, correction.values(), strict=True))
 
 
 def room_picture(asked: RoomQuestion) -> Call[RoomPicture]:

@@ -22,7 +22,9 @@ from igrt_hw.client.errors import (
 )
 from igrt_hw.client.images import KvImage
 from igrt_hw.client.stream import StatusStream, StreamUpdate, socket_file_of, steady_us
+from igrt_hw.geometry import Correction
 from igrt_hw.models.commands import Command, CommandResult
+from igrt_hw.models.landmarks import Landmarks
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.procedures import Procedure
 from igrt_hw.models.qa import QaRun, QaTest, QaTrend
@@ -217,6 +219,16 @@ class Client:
         """The DRR of the same view, at the nominal or the registered pose."""
         return self._run(calls.drr(image_uid, registered))
 
+    def nudged_drr(
+        self, image_uid: str, correction: Correction, *, side_max: int = 384
+    ) -> tuple[KvImage, float | None]:
+        """The DRR where `correction` would bring the patient onto the plan, and its likeness to the image (-1 to 1)."""
+        return self._run(calls.nudged_drr(image_uid, correction, side_max))
+
+    def landmarks(self, image_uid: str, correction: Correction | None) -> Landmarks:
+        """Points of the plan in an image: the patient where a correction would start from; None: as planned."""
+        return self._run(calls.landmarks(image_uid, correction))
+
     def room_picture(self, asked: RoomQuestion) -> RoomPicture:
         """The room at the live pose or on the path, drawn from the parts that clearance is measured of."""
         return self._run(calls.room_picture(asked))
@@ -390,6 +402,16 @@ class AsyncClient:
     async def drr(self, image_uid: str, *, registered: bool) -> KvImage:
         """The DRR of the same view, at the nominal or the registered pose."""
         return await self._run(calls.drr(image_uid, registered))
+
+    async def nudged_drr(
+        self, image_uid: str, correction: Correction, *, side_max: int = 384
+    ) -> tuple[KvImage, float | None]:
+        """The DRR where `correction` would bring the patient onto the plan, and its likeness to the image (-1 to 1)."""
+        return await self._run(calls.nudged_drr(image_uid, correction, side_max))
+
+    async def landmarks(self, image_uid: str, correction: Correction | None) -> Landmarks:
+        """Points of the plan in an image: the patient where a correction would start from; None: as planned."""
+        return await self._run(calls.landmarks(image_uid, correction))
 
     async def room_picture(self, asked: RoomQuestion) -> RoomPicture:
         """The room at the live pose or on the path, drawn from the parts that clearance is measured of."""

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from igrt_hw.geometry import Correction
 from igrt_hw.models.base import Frozen
 from igrt_hw.models.qa import QaLevel
 
@@ -17,6 +18,11 @@ OverrideReason = Literal[
     "patient cannot lie as planned",
     "couch readout offset",
     "other",
+]
+
+
+HandMatchReason = Literal[
+    "automatic match wrong", "automatic match refused", "match to another structure", "other"
 ]
 
 
@@ -54,11 +60,31 @@ class AcquireImages(Frozen):
     kind: Literal["acquire_images"] = "acquire_images"
 
 
+class HandMatch(Frozen):
+    """A match by hand: the correction (fixed frame, about the isocentre) that would bring the patient onto the plan.
+
+    Refused beyond 30 mm or 8 degrees, which no match by the computer may exceed either.
+    """
+
+    correction: Correction
+    reason: HandMatchReason
+    text: str = Field(min_length=1, max_length=500)
+
+
+class DrawnRegion(Frozen):
+    """The part of an image that a registration is to use: a closed polygon of columns and rows of its pixels."""
+
+    image_uid: str = Field(max_length=128)
+    corners_px: tuple[tuple[float, float], ...] = Field(min_length=3, max_length=64)
+
+
 class RegisterImages(Frozen):
-    """Register the pair against the CT."""
+    """Register the pair against the CT; or take a match by hand, doubtful by rule: a second person approves."""
 
     kind: Literal["register"] = "register"
     translation_only: bool = False
+    by_hand: HandMatch | None = None
+    regions: tuple[DrawnRegion, ...] = Field(default=(), max_length=4)
     method: Literal["site", "anatomy", "markers"] = "site"
     """`site`: by markers where the protocol of the site wants them and the plan has them, else by the anatomy."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from igrt_hw.models.commands import DrawnRegion, HandMatch
 from igrt_hw.models.plan import PlannedField
 from igrt_hw.safety.motion_plan import MotionPlan
 
@@ -31,6 +32,9 @@ class RegisterImages:
     couch_axes: tuple[float, ...]
     translation_only: bool
     method: Literal["site", "anatomy", "markers"] = "site"
+    by_hand: HandMatch | None = None
+    regions: tuple[DrawnRegion, ...] = ()
+    asked_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,13 @@ class People(DailyQa):
             return answer
         asked = command if isinstance(command, commands.RegisterImages) else None
         only = asked is not None and asked.translation_only
+        by_hand = asked.by_hand if asked is not None else None
+        regions = asked.regions if asked is not None else ()
         detail = "translation only" if only else "six degrees of freedom"
+        if by_hand is not None:
+            detail = f"matched by hand by {user.username}: {by_hand.reason}: {by_hand.text}"
+        elif regions:
+            detail += f", within {len(regions)} drawn region(s)"
         request = self._await(
             "registration", detail, m.config.registration_us, user.username, now_us
         )
@@ -205,6 +211,9 @@ class People(DailyQa):
                 m.stamp.couch_axes,
                 only,
                 "site" if asked is None else asked.method,
+                by_hand,
+                regions,
+                user.username,
             )
         )
         return fx.Answer(True, "Registration has begun.")

@@ -20,10 +20,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from igrt_hw._core import CancelFlag
 from igrt_hw.devices.couch import ClpCouch
 from igrt_hw.devices.gcs import GcsCouch
 from igrt_hw.devices.imager import ClpImager
 from igrt_hw.devices.pendant import ClpPendant
+from igrt_hw.geometry import Correction
 from igrt_hw.guidance.imaging_protocol import protocol_for
 from igrt_hw.link.runner import Line as SerialLine
 from igrt_hw.link.runner import LineEvent
@@ -32,6 +34,7 @@ from igrt_hw.machine import Machine
 from igrt_hw.models.commands import Command, CommandResult, NextIsocentre, OpenPatient
 from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.imaging import DoseView
+from igrt_hw.models.landmarks import Landmarks
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.proposal import ClearanceStrip
 from igrt_hw.models.qa import QaRun
@@ -68,6 +71,7 @@ from igrt_hw.server.imaging import (
     Progress,
     StoredImage,
 )
+from igrt_hw.server.nudging import by_hand, landmarks, nudged_drr, within
 from igrt_hw.server.pictures import Picture, scaled
 from igrt_hw.server.placement import Placement
 from igrt_hw.server.registering import (
@@ -152,6 +156,7 @@ class Service:
         self._ticker: asyncio.Task[None] | None = None
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="job")
         self._cancel = threading.Event()
+        self._pulled: set[CancelFlag] = set()
         self._activity = _Activity()
         self._shelf = _Shelf()
         self._hands = Hands(
@@ -160,14 +165,14 @@ class Service:
             parts.clock_us,
             lambda event: self._soon(lambda: self._feed(event)),
         )
-        self.room_viewer = RoomViewer(
-            parts.machine, parts.checker.surfaces, self.standing, parts.clock_us
-        )
         self._books = RecordBooks(
             parts.record_path,
             {uid: plan.loaded.plan for uid, plan in parts.plans.items()},
             parts.supervisor.memory.config.rule_for,
             lambda: datetime.now(UTC),
+        )
+        self.room_viewer = RoomViewer(
+            parts.machine, parts.checker.surfaces, self.standing, parts.clock_us
         )
         self._broken = ""
         self._ticked_us = 0
@@ -206,7 +211,7 @@ class Service:
 
     async def close(self) -> None:
         """Stop whatever moves, end jobs, close the lines. The lease ends with them."""
-        self._cancel.set()
+        self._cancel_jobs()
         if self._ticker is not None:
             self._ticker.cancel()
             with suppress(asyncio.CancelledError):
@@ -320,11 +325,23 @@ class Service:
 
     def _carry_out_stop(self, reason: str) -> None:
         """STOP to every device at once; running jobs are given up."""
-        self._cancel.set()
-        self._cancel = threading.Event()
+        self._cancel_jobs()
         logger.warning("STOP: %s", reason)
         for device in (self._parts.couch, self._parts.imager, self._parts.pendant):
             device.stop(1).add_done_callback(log_failure("STOP"))
+
+    def _cancel_jobs(self) -> None:
+        """Give up what runs: imaging at its next step, a registration in the middle of its search."""
+        self._cancel.set()
+        self._cancel = threading.Event()
+        for flag in tuple(self._pulled):
+            flag.cancel()
+
+    def _cancellable(self) -> CancelFlag:
+        """A flag that the next STOP pulls; `_pulled` forgets it when its job is done."""
+        flag = CancelFlag()
+        self._pulled.add(flag)
+        return flag
 
     def note(self, kind: str, actor: str, text: str, data: dict[str, object]) -> None:
         """Append to the record what happened outside the supervisor."""
@@ -459,21 +476,30 @@ class Service:
         missing = [uid for uid in effect.image_uids if uid not in self._shelf.images]
         images = [self._shelf.images[uid] for uid in effect.image_uids if uid not in missing]
 
+        cancel = self._cancellable()
+
         def work(_: Progress) -> Registered:
+            try:
+                return search()
+            finally:
+                self._soon(lambda: self._pulled.discard(cancel))
+
+        def search() -> Registered:
             if missing:
                 raise JobError("the images are not here any more: acquire them again")
+            if effect.by_hand is not None:
+                return by_hand(plan, effect.isocentre_id, images, effect.by_hand, effect.asked_by)
             protocol = protocol_for(plan.loaded.plan.site)
             if by_markers(plan.loaded, protocol, effect.method):
-                return register_markers(
-                    plan, effect.isocentre_id, images, couch, effect.couch_axes
-                )
+                return register_markers(plan, effect.isocentre_id, images, couch, effect.couch_axes)
             return register_pair(
                 plan,
                 effect.isocentre_id,
-                images,
+                within(images, effect.regions),
                 couch,
                 effect.couch_axes,
                 translation_only=effect.translation_only,
+                cancel=cancel,
             )
 
         def done(result: Registered) -> ev.Event:
@@ -657,6 +683,31 @@ class Service:
             return scaled(drr_of(plan, isocentre_id, stored, couch, axes, found))
 
         return await asyncio.to_thread(work)
+
+    async def nudged_drr(
+        self, image_uid: str, correction: Correction, side_max: int
+    ) -> tuple[Picture, float | None] | None:
+        """The DRR of an image's view where `correction` would bring the patient onto the plan, and its likeness to the
+        image; None if there is no such image."""
+        memory, stored = self._supervisor.memory, self._shelf.images.get(image_uid)
+        if stored is None or memory.plan is None or memory.isocentre is None:
+            return None
+        plan, isocentre_id = self._parts.plans[memory.plan.plan_uid], memory.isocentre.isocentre_id
+
+        def work() -> tuple[Picture, float | None]:
+            made, like = nudged_drr(plan, isocentre_id, stored, correction, side_max)
+            return scaled(made), like
+
+        return await asyncio.to_thread(work)
+
+    async def landmarks(self, image_uid: str, correction: Correction | None) -> Landmarks | None:
+        """Where points of the plan are seen in an image; None if there is no such image."""
+        memory, shelf = self._supervisor.memory, self._shelf
+        stored = shelf.images.get(image_uid)
+        if stored is None or memory.plan is None or memory.isocentre is None:
+            return None
+        plan = self._parts.plans[memory.plan.plan_uid]
+        return landmarks(plan, memory.isocentre.isocentre_id, stored, correction)
 
     async def record(self, after: int, limit: int) -> list[RecordEntry]:
         """Entries of the record, through a reader of its own: the writer's connection is the writer's."""
