@@ -214,6 +214,9 @@ pub struct Core {
     sensors: Sensors,
     supervision: Supervision,
     arrived: bool,
+    has_base: bool,
+    /// Index of the last waypoint of the plan under way: a plan that is voided still comes to rest.
+    last_leg: usize,
 }
 
 /// The couch: its line and its core.
@@ -254,8 +257,15 @@ impl Couch {
             gate: false,
             wires: Wires::default(),
             sensors: *sensors,
-            supervision: Supervision::new(sensors, &config.limits, now_us),
+            supervision: Supervision::new(
+                sensors,
+                &config.limits,
+                config.family.is_robot(),
+                now_us,
+            ),
             arrived: false,
+            has_base: config.family.has_base(),
+            last_leg: 0,
         };
         Self {
             line: Line::new(DEVICE, Stream::new(seed, "couch.session"), now_us),
@@ -419,6 +429,7 @@ impl Core {
         self.drive.enabled = false;
         self.drive.release_brakes = false;
         self.drive.speed = [0.0; AXES];
+        self.drive.base_moves = false;
     }
 
     /// One control cycle.
@@ -499,6 +510,7 @@ impl Core {
         let Some(plan) = &self.plan else { return };
         let from = self.sensors.primary.map(f64::from);
         let path = plan.path(&from, &self.limits);
+        self.last_leg = plan.last_leg();
         self.armed = false;
         self.begin(now_us, path, from, Purpose::Plan);
     }
@@ -512,6 +524,7 @@ impl Core {
             speed: [0.0; AXES],
             enabled: true,
             release_brakes: true,
+            base_moves: false,
         };
         self.travel = Travel::new(path);
         self.motion = Some(Motion {
@@ -582,6 +595,9 @@ impl Core {
             }
             Phase::Running => {
                 let set = self.travel.advance(now_us);
+                if self.has_base {
+                    self.drive.base_moves = self.base_moves(motion.purpose);
+                }
                 self.drive.position = set.position;
                 self.drive.speed = set.speed;
                 if self.travel.at_rest(now_us) {
@@ -638,6 +654,11 @@ impl Core {
             }
         }
         true
+    }
+
+    /// Of the waypoints of a plan the last is the platform's, all before it are the base couch's; other motion is the platform's.
+    fn base_moves(&self, purpose: Purpose) -> bool {
+        purpose == Purpose::Plan && self.travel.leg().is_some_and(|leg| leg < self.last_leg)
     }
 
     /// The brakes hold: arrived, held, or over.
@@ -710,7 +731,12 @@ impl Core {
         }
         self.void_plan();
         let nonce = self.entropy.nonzero_u32();
-        let plan = Plan::decode(upload, &self.limits, &self.family, nonce, context.now_us)?;
+        let couch = plan::Standing {
+            limits: &self.limits,
+            family: &self.family,
+            base: &self.base(),
+        };
+        let plan = Plan::decode(upload, &couch, nonce, context.now_us)?;
         let from = self.sensors.primary.map(f64::from);
         let duration_s = plan.path(&from, &self.limits).duration();
         let brakes_us = crate::plant::BRAKE_RELEASE_US + SETTLED_US + crate::plant::BRAKE_ENGAGE_US;
@@ -869,10 +895,20 @@ impl Core {
             return refuse!(
                 OutsideLimits,
                 "JOG: {} is at its limit in that direction",
-                limits::NAMES.get(index).copied().unwrap_or("axis")
+                limit.name
             );
         };
         *value = end;
+        if self.family.has_legs() {
+            self.shorten_for_legs(&from, &mut target);
+            if target == from {
+                return refuse!(
+                    OutsideLimits,
+                    "JOG: {} goes no further in that direction: the platform or a leg is at its limit",
+                    limit.name
+                );
+            }
+        }
         let path = Path::new(&from, &[target], &self.limits, 1.0, |k| {
             if k == index {
                 f64::from(speed).abs()
@@ -895,6 +931,41 @@ impl Core {
         Ok(reply::JOG)
     }
 
+    /// Where the couch below a hexapod stands.
+    fn base(&self) -> crate::kinematics::Base {
+        self.sensors.base.map(f64::from)
+    }
+
+    /// Brings a target as near as the legs demand: a jog ends there and not in a fault.
+    fn shorten_for_legs(&self, from: &Position, target: &mut Position) {
+        /// Looked at every 0.1 mm or 0.01 deg, and ended 0.5 mm or 0.05 deg short.
+        const STEP: (f64, f64) = (100.0, 10e3);
+        let base = self.base();
+        let longest = from
+            .iter()
+            .zip(target.iter())
+            .zip(&self.limits)
+            .map(|((from, to), axis)| (to - from).abs() / axis.kind.pick(STEP.0, STEP.1))
+            .fold(0.0, f64::max);
+        let steps = libm::ceil(longest);
+        let at = |k: f64| {
+            let mut at = *from;
+            for (at, to) in at.iter_mut().zip(target.iter()) {
+                *at += (to - *at) * (k / steps).min(1.0);
+            }
+            at
+        };
+        let mut k = 0.0;
+        let free = |at: &Position| {
+            self.family.leg_outside(&base, at).is_none()
+                && self.family.travel_outside(&base, at).is_none()
+        };
+        while k < steps && free(&at(k + 6.0)) {
+            k += 1.0;
+        }
+        *target = at(k);
+    }
+
     /// Homing passes the reference marks of one axis after the other, out and back, away from the nearer limit.
     fn home(&mut self, context: &Context) -> Result<u8, Refusal> {
         self.may_begin("HOME", context)?;
@@ -903,7 +974,11 @@ impl Core {
         for (k, limit) in self.limits.iter().enumerate() {
             let mut out = from;
             if let Some(value) = out.get_mut(k) {
-                let middle = (f64::from(limit.min) + f64::from(limit.max)) / 2.0;
+                let middle = if self.has_base {
+                    self.base().get(k).copied().unwrap_or(0.0)
+                } else {
+                    (f64::from(limit.min) + f64::from(limit.max)) / 2.0
+                };
                 let stroke = limit.kind.pick(HOMING_STROKE.0, HOMING_STROKE.1);
                 *value += if *value > middle { -stroke } else { stroke };
             }
@@ -914,6 +989,13 @@ impl Core {
         let path = Path::new(&from, &points, &self.limits, 1.0, |k| {
             caps.get(k).copied().unwrap_or(SLOW.0)
         });
+        let base = self.base();
+        if let Some((leg, length)) = path.find(|at| self.family.leg_outside(&base, at)) {
+            return refuse!(
+                OutsideLimits,
+                "HOME: leg {leg} would be {length:.1} mm long on the way over the marks, outside its limits; jog the platform towards its middle"
+            );
+        }
         self.void_plan();
         self.begin(context.now_us, path, from, Purpose::Home);
         Ok(reply::HOME)
@@ -971,8 +1053,12 @@ impl Core {
         let still = self.causes_present();
         self.faults &= !named | still;
         if self.faults == 0 && named != 0 {
-            self.supervision =
-                Supervision::new(&self.sensors, &self.limits, self.supervision.last_us());
+            self.supervision = Supervision::new(
+                &self.sensors,
+                &self.limits,
+                self.family.is_robot(),
+                self.supervision.last_us(),
+            );
             self.drive.position = self.sensors.primary.map(f64::from);
         }
         body.u32(self.faults);

@@ -291,7 +291,7 @@ impl Core {
             .zip(self.soft_limits.iter().zip(&self.soft_limits_on))
             .all(|(value, ((low, high), on))| !on || within(*value, *low, *high));
         let axes = Self::axes_of(&platform);
-        if travel && soft && self.family.leg_outside(&axes).is_none() {
+        if travel && soft && self.family.leg_outside(&[0.0; 4], &axes).is_none() {
             Ok(axes)
         } else {
             Err(Error::OutOfLimits)

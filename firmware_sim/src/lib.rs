@@ -19,6 +19,7 @@ pub mod imager;
 pub mod kinematics;
 pub mod limits;
 pub mod line;
+pub mod linear;
 pub mod pendant;
 pub mod plant;
 pub mod pose;

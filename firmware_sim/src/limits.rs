@@ -48,6 +48,7 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of LIMITS_REPLY")]
 pub struct AxisLimits {
+    pub name: &'static str,
     pub kind: Kind,
     pub min: i32,
     pub max: i32,
@@ -59,8 +60,9 @@ pub struct AxisLimits {
 /// Limits of all axes.
 pub type Limits = [AxisLimits; AXES];
 
-const fn linear(min_mm: i32, max_mm: i32) -> AxisLimits {
+const fn linear(name: &'static str, min_mm: i32, max_mm: i32) -> AxisLimits {
     AxisLimits {
+        name,
         kind: Kind::Linear,
         min: min_mm * 1000,
         max: max_mm * 1000,
@@ -70,8 +72,9 @@ const fn linear(min_mm: i32, max_mm: i32) -> AxisLimits {
     }
 }
 
-const fn rotary(min_deg: i32, max_deg: i32) -> AxisLimits {
+const fn rotary(name: &'static str, min_deg: i32, max_deg: i32) -> AxisLimits {
     AxisLimits {
+        name,
         kind: Kind::Rotary,
         min: min_deg * 1_000_000,
         max: max_deg * 1_000_000,
@@ -83,31 +86,79 @@ const fn rotary(min_deg: i32, max_deg: i32) -> AxisLimits {
 
 /// The linac pedestal: ranges of a usual couch with a pitch and roll stage (+-3 deg, PerfectPitch), speeds of correction moves.
 pub const PEDESTAL: Limits = [
-    linear(-250, 250),
-    linear(-1000, 400),
-    linear(-450, 50),
-    rotary(-95, 95),
-    rotary(-3, 3),
-    rotary(-3, 3),
+    linear("lateral", -250, 250),
+    linear("longitudinal", -1000, 400),
+    linear("vertical", -450, 50),
+    rotary("rotation", -95, 95),
+    rotary("pitch", -3, 3),
+    rotary("roll", -3, 3),
 ];
-/// A Stewart platform on a fixed base: +-30 mm and +-3 deg a single axis; the legs limit their combinations further.
+const fn slide(name: &'static str, range_mm: (i32, i32), drive: [u32; 3]) -> AxisLimits {
+    let [speed_max, accel_max, jerk_max] = drive;
+    AxisLimits {
+        name,
+        kind: Kind::Linear,
+        min: range_mm.0 * 1000,
+        max: range_mm.1 * 1000,
+        speed_max,
+        accel_max,
+        jerk_max,
+    }
+}
+
+const fn joint(name: &'static str, range_deg: (i32, i32), drive_deg: [u32; 3]) -> AxisLimits {
+    let [speed, accel, jerk] = drive_deg;
+    AxisLimits {
+        name,
+        kind: Kind::Rotary,
+        min: range_deg.0 * 1_000_000,
+        max: range_deg.1 * 1_000_000,
+        speed_max: speed * 1_000_000,
+        accel_max: accel * 1_000_000,
+        jerk_max: jerk * 1_000_000,
+    }
+}
+
+/// The platform of a hexapod alone: +-30 mm and +-3 deg a single axis; the legs limit their combinations further.
+pub const PLATFORM: Limits = [
+    linear("lateral", -30, 30),
+    linear("longitudinal", -30, 30),
+    linear("vertical", -30, 30),
+    rotary("rotation", -3, 3),
+    rotary("pitch", -3, 3),
+    rotary("roll", -3, 3),
+];
+/// A hexapod on its base couch (docs/machines.md, `linac_hexapod`): the ranges of both together.
 pub const HEXAPOD: Limits = [
-    linear(-30, 30),
-    linear(-30, 30),
-    linear(-30, 30),
-    rotary(-3, 3),
-    rotary(-3, 3),
-    rotary(-3, 3),
+    slide("lateral", (-280, 280), [8_000, 34_500, 150_000]),
+    slide("longitudinal", (-1030, 430), [9_500, 29_500, 150_000]),
+    slide("vertical", (-480, 80), [9_500, 29_500, 150_000]),
+    joint("rotation", (-98, 98), [3, 5, 25]),
+    joint("pitch", (-3, 3), [1, 5, 25]),
+    joint("roll", (-3, 3), [1, 5, 25]),
 ];
-/// Six revolute joints from base to table top.
+/// Six revolute joints from base to table top (docs/machines.md, `robot_arm`).
 pub const ARM: Limits = [
-    rotary(-170, 170),
-    rotary(-100, 100),
-    rotary(-150, 150),
-    rotary(-180, 180),
-    rotary(-120, 120),
-    rotary(-180, 180),
+    joint("joint_1", (-170, 170), [5, 10, 50]),
+    joint("joint_2", (-60, 110), [5, 10, 50]),
+    joint("joint_3", (-20, 150), [5, 10, 50]),
+    joint("joint_4", (-180, 180), [5, 10, 50]),
+    joint("joint_5", (-130, 130), [5, 10, 50]),
+    joint("joint_6", (-350, 350), [5, 10, 50]),
 ];
+/// A posture of the arm near the treatment position, degrees: where the search for others begins.
+pub const ARM_READY: [f64; AXES] = [-37.0, 24.5, 96.0, 94.0, 83.0, 59.0];
+/// A column, three turns about vertical axes, pitch and roll (docs/machines.md, `robot_scara`).
+pub const SCARA: Limits = [
+    slide("vertical", (0, 800), [20_000, 50_000, 250_000]),
+    joint("shoulder", (-165, 165), [5, 10, 50]),
+    joint("elbow", (-150, 150), [5, 10, 50]),
+    joint("wrist", (-350, 350), [5, 10, 50]),
+    joint("pitch", (-5, 5), [2, 10, 50]),
+    joint("roll", (-5, 5), [2, 10, 50]),
+];
+/// A posture of the SCARA near the treatment position, mm and degrees.
+pub const SCARA_READY: [f64; AXES] = [417.5, 9.6, 81.0, -90.6, 0.0, 0.0];
 
 /// SHA-256 over the canonical octets of the limits.
 pub fn digest(limits: &Limits) -> [u8; 32] {

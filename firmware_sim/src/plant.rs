@@ -3,7 +3,8 @@
 //! Positions in micro-units (micrometres, microdegrees). The primary channel sits on the motor side; the second channel measures the load side
 //! with another resolution and other noise. Sag is a bending of the top beyond both: only an X-ray sees it.
 
-use crate::limits::{AXES, Kind, Limits};
+use crate::kinematics::{Base, Family, carried};
+use crate::limits::{AXES, Limits};
 use crate::random::Stream;
 
 /// Length of a control cycle.
@@ -32,6 +33,9 @@ const SINK_STEP: f64 = 200e3 * CYCLE_S;
 const PRIMARY: ((f64, f64), (f64, f64)) = ((2.0, 400.0), (1.0, 100.0));
 /// Noise and resolution of the second channel.
 const SECONDARY: ((f64, f64), (f64, f64)) = ((8.0, 2000.0), (20.0, 5000.0));
+/// A robot's joints move the table top at the end of metres of links; they are measured at both sides of the gear accordingly.
+const ROBOT_PRIMARY: (f64, f64) = (30.0, 10.0);
+const ROBOT_SECONDARY: (f64, f64) = (200.0, 500.0);
 /// Hard ends beyond the soft limits: 5 mm, 1 deg; limit switches at 40 % of the way.
 pub const HARD_MARGIN: (f64, f64) = (5e3, 1e6);
 const SWITCH_SHARE: f64 = 0.4;
@@ -47,6 +51,8 @@ pub struct Drive {
     pub enabled: bool,
     /// Current through the brakes: they open.
     pub release_brakes: bool,
+    /// The couch below a hexapod moves and carries the platform, instead of the platform's legs.
+    pub base_moves: bool,
 }
 
 /// What the firmware can measure.
@@ -56,6 +62,8 @@ pub struct Sensors {
     pub primary: [i32; AXES],
     /// Second position channel.
     pub secondary: [i32; AXES],
+    /// Where the couch below a hexapod stands, by its own encoders.
+    pub base: [i32; 4],
     /// Feedback of the brakes: all engaged.
     pub brakes_engaged: bool,
     /// Feedback of the brakes: all released.
@@ -179,7 +187,11 @@ pub struct Plant {
     brakes_engaged: bool,
     brakes_released: bool,
     load_kg: f64,
-    vertical_is_linear: bool,
+    /// The axis that the load drives down, and its way for 1 mm of sinking.
+    sinks: (usize, f64),
+    base: Base,
+    /// Where the base and the axes stood when the base began to move.
+    carries_from: Option<(Base, [f64; AXES])>,
     faults: Faults,
     healthy: bool,
     sensors: Sensors,
@@ -190,7 +202,13 @@ pub struct Plant {
     pub manual_release: bool,
 }
 
-fn shapes(limits: &Limits) -> [Shape; AXES] {
+fn shapes(limits: &Limits, robot: bool) -> [Shape; AXES] {
+    // The linear axis of a robot, its column, is an axis like others.
+    let fine = |((noise_um, noise), (step_um, step)): ((f64, f64), (f64, f64)),
+                robots: (f64, f64)| {
+        let (noise, step) = if robot { robots } else { (noise, step) };
+        ((noise_um, noise), (step_um, step))
+    };
     let mut gains = GAIN.iter();
     limits.map(|axis| {
         let pick = |pair: (f64, f64)| axis.kind.pick(pair.0, pair.1);
@@ -204,8 +222,8 @@ fn shapes(limits: &Limits) -> [Shape; AXES] {
             gain: gains.next().copied().unwrap_or(30.0),
             brake_step: pick(BRAKE_DECEL) * CYCLE_S,
             motor_step: pick(MOTOR_ACCEL) * CYCLE_S,
-            primary: channel(PRIMARY),
-            secondary: channel(SECONDARY),
+            primary: channel(fine(PRIMARY, ROBOT_PRIMARY)),
+            secondary: channel(fine(SECONDARY, ROBOT_SECONDARY)),
             lower_end: lower - margin,
             upper_end: upper + margin,
             lower_switch: lower - margin * SWITCH_SHARE,
@@ -233,25 +251,36 @@ fn toward_zero(speed: f64, step: f64) -> f64 {
 }
 
 impl Plant {
-    /// A couch at rest at `axes` with brakes engaged and `load_kg` on it.
-    pub fn new(limits: &Limits, axes: [f64; AXES], load_kg: f64, seed: u64) -> Self {
+    /// A couch at rest at `axes` with brakes engaged and `load_kg` on it. A hexapod's base stands where its platform is neutral but for pitch
+    /// and roll.
+    pub fn new(
+        family: &Family,
+        limits: &Limits,
+        axes: [f64; AXES],
+        load_kg: f64,
+        seed: u64,
+    ) -> Self {
+        let [x, y, z, turn, ..] = axes;
         let mut plant = Self {
             axes: axes.map(|motor| Axis {
                 motor,
                 ..Axis::default()
             }),
-            shapes: shapes(limits),
+            shapes: shapes(limits, family.is_robot()),
             brake_release: false,
             brake_since_us: 0,
             brakes_engaged: true,
             brakes_released: false,
             load_kg,
-            vertical_is_linear: limits.get(2).is_some_and(|axis| axis.kind == Kind::Linear),
+            sinks: family.sinks(),
+            base: [x, y, z, turn],
+            carries_from: None,
             faults: Faults::default(),
             healthy: true,
             sensors: Sensors {
                 primary: [0; AXES],
                 secondary: [0; AXES],
+                base: [x, y, z, turn].map(|at| libm::round(at) as i32),
                 brakes_engaged: true,
                 brakes_released: false,
                 at_lower: false,
@@ -317,18 +346,39 @@ impl Plant {
         if !self.healthy {
             self.apply_faults(powered, held, drive);
         }
+        if drive.base_moves || self.carries_from.is_some() {
+            self.carry(drive.base_moves);
+        }
         self.measure();
         &self.sensors
+    }
+
+    /// The base couch goes along with what the axes show, the platform on it as it stands.
+    fn carry(&mut self, moves: bool) {
+        let at = self.axes.map(|axis| axis.motor);
+        let (base, from) = *self.carries_from.get_or_insert((self.base, at));
+        self.base = carried(&base, &from, &at);
+        self.sensors.base = self.base.map(|at| libm::round(at) as i32);
+        if !moves {
+            self.carries_from = None;
+        }
     }
 
     /// Neither motor nor brake holds: the load drives the vertical axis down through its gear. A hand on the manual release
     /// holds the counterbalance as well.
     fn sink(&mut self) {
-        let [_, _, vertical, ..] = &mut self.axes;
-        let [_, _, shape, ..] = &self.shapes;
-        if self.vertical_is_linear && vertical.motor > shape.lower_end {
-            let speed = -SINK_SPEED * self.load_kg / 75.0;
-            vertical.speed += (speed - vertical.speed).clamp(-SINK_STEP, SINK_STEP);
+        let (index, per_mm) = self.sinks;
+        if let (Some(axis), Some(shape)) = (self.axes.get_mut(index), self.shapes.get(index)) {
+            let free = if per_mm < 0.0 {
+                axis.motor > shape.lower_end
+            } else {
+                axis.motor < shape.upper_end
+            };
+            if free {
+                let speed = SINK_SPEED / 1e3 * per_mm * self.load_kg / 75.0;
+                let step = SINK_STEP / 1e3 * per_mm.abs();
+                axis.speed += (speed - axis.speed).clamp(-step, step);
+            }
         }
     }
 
@@ -353,8 +403,10 @@ impl Plant {
             for (axis, shape) in self.axes.iter_mut().zip(&self.shapes) {
                 axis.settle = 3.0 * shape.primary.0 * self.settling.noise();
             }
-            let [_, _, vertical, ..] = &mut self.axes;
-            vertical.settle -= 15.0;
+            let (index, per_mm) = self.sinks;
+            if let Some(axis) = self.axes.get_mut(index) {
+                axis.settle += 0.015 * per_mm;
+            }
         }
         self.brakes_engaged = engaged;
         self.brakes_released = !engaged
@@ -393,10 +445,11 @@ impl Plant {
                 }
             }
         }
-        if let (BrakeFault::Slip(speed), true, [_, _, vertical, ..]) =
-            (self.faults.brake, held, &mut self.axes)
+        let (index, per_mm) = self.sinks;
+        if let (BrakeFault::Slip(speed), true, Some(axis)) =
+            (self.faults.brake, held, self.axes.get_mut(index))
         {
-            vertical.motor -= speed * CYCLE_S;
+            axis.motor += speed / 1e3 * per_mm * CYCLE_S;
         }
         for (axis, shape) in self.axes.iter_mut().zip(&self.shapes) {
             axis.motor = axis.motor.clamp(shape.lower_end, shape.upper_end);
@@ -499,6 +552,11 @@ impl Plant {
         self.axes.map(|axis| axis.motor + axis.creep)
     }
 
+    /// Where the couch below a hexapod truly stands.
+    pub fn base(&self) -> Base {
+        self.base
+    }
+
     /// True speeds.
     pub fn speeds(&self) -> [f64; AXES] {
         self.axes.map(|axis| axis.speed)
@@ -552,15 +610,10 @@ impl Plant {
     }
 
     /// Sag of the top: how far the load bends it down (mm, negative) and tips its gantry end down (deg, negative). Grows with the load and
-    /// with the square of how far the top reaches out towards the gantry; 75 kg at full reach give 0.4 mm and 0.02 deg.
-    pub fn sag(&self, limits: &Limits) -> (f64, f64) {
-        let [_, reach, ..] = limits;
-        let [_, longitudinal, ..] = &self.axes;
-        if reach.kind != Kind::Linear {
-            return (0.0, 0.0);
-        }
-        let (min, max) = (f64::from(reach.min), f64::from(reach.max));
-        let share = ((longitudinal.motor - min) / (max - min)).clamp(0.0, 1.0);
+    /// with the square of how far the top reaches out, towards the gantry or from the foot of a robot; 75 kg at full reach give 0.4 mm and
+    /// 0.02 deg.
+    pub fn sag(&self, family: &Family, limits: &Limits) -> (f64, f64) {
+        let share = family.reach(limits, &self.axes.map(|axis| axis.motor));
         let load = self.load_kg / 75.0;
         (-load * (0.05 + 0.35 * share * share), -load * 0.02 * share)
     }
@@ -585,7 +638,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn plant_at(axes: [f64; 6]) -> Plant {
-        Plant::new(&PEDESTAL, axes, 75.0, 1)
+        Plant::new(&Family::Pedestal, &PEDESTAL, axes, 75.0, 1)
     }
 
     #[test]
@@ -655,10 +708,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_command_drives_an_axis_past_its_hard_end(seed in 0u64..1000, sets in prop::collection::vec((-2e6..2e6f64, any::<bool>(), any::<bool>()), 1..40)) {
-            let mut plant = Plant::new(&PEDESTAL, [240e3, 0.0, 0.0, 0.0, 0.0, 0.0], 75.0, seed);
+            let mut plant = Plant::new(&Family::Pedestal, &PEDESTAL, [240e3, 0.0, 0.0, 0.0, 0.0, 0.0], 75.0, seed);
             let mut now = 0;
             for (set, enabled, release) in sets {
-                let drive = Drive { position: [set, set, set, set * 100.0, set, -set], speed: [0.0; 6], enabled, release_brakes: release };
+                let drive = Drive { position: [set, set, set, set * 100.0, set, -set], speed: [0.0; 6], enabled, release_brakes: release, base_moves: false };
                 for _ in 0..50 {
                     plant.cycle(now, &drive);
                     now += CYCLE_US;

@@ -1,9 +1,9 @@
 //! `igrt_firmware_sim._firmware`: converts, releases the interpreter lock, maps errors, and nothing else.
 
-use crate::kinematics::Family;
-use crate::limits::{AXES, NAMES};
+use crate::kinematics::{self, Arm, Family, Hexapod, Legs, Scara};
+use crate::limits::{AXES, AxisLimits, Limits};
 use crate::paced::locked;
-use crate::pose::Six;
+use crate::pose::{Pose, Six, Vector};
 use crate::profile::{self, Profile, State};
 use crate::room::controller::Dialect;
 use crate::room::faults::{LINE_KINDS, Request, TABLE};
@@ -38,34 +38,188 @@ pub(crate) fn line_named(name: &str) -> PyResult<LineName> {
         .ok_or_else(|| refused(format!("line {name:?} is none of couch, imager, pendant")))
 }
 
-fn axis_named(name: &str) -> PyResult<usize> {
-    NAMES
+fn axis_named(name: &str, family: &Family) -> PyResult<usize> {
+    let names = family.limits().map(|axis| axis.name);
+    names
         .iter()
         .position(|axis| *axis == name)
         .or_else(|| name.parse().ok().filter(|index| *index < AXES))
         .ok_or_else(|| {
             refused(format!(
                 "axis {name:?} is none of {} nor an index below {AXES}",
-                NAMES.join(", ")
+                names.join(", ")
             ))
         })
 }
 
-fn family_named(name: &str, base: [f64; 3]) -> PyResult<Family> {
+/// Dimensions of a chain by name, as a machine file gives them.
+struct Chain(HashMap<String, Vec<f64>>);
+
+impl Chain {
+    /// So many numbers, finite and within 20 m or deg.
+    fn take<const N: usize>(&mut self, key: &str) -> PyResult<[f64; N]> {
+        let given = self
+            .0
+            .remove(key)
+            .ok_or_else(|| refused(format!("chain: {key} is missing")))?;
+        let numbers: [f64; N] = given
+            .try_into()
+            .map_err(|_| refused(format!("chain: {key} must have {N} numbers")))?;
+        if numbers.iter().all(|part| part.abs() <= 2e4) {
+            Ok(numbers)
+        } else {
+            Err(refused(format!(
+                "chain: {key} is not finite and within 20 m"
+            )))
+        }
+    }
+
+    fn points(&mut self, key: &str) -> PyResult<[Vector; 6]> {
+        let flat: [f64; 18] = self.take(key)?;
+        let (points, _) = flat.as_chunks::<3>();
+        points
+            .try_into()
+            .map_err(|_| refused(format!("chain: {key} must have six points")))
+    }
+
+    fn family(mut self, name: &str) -> PyResult<Family> {
+        let family = match name {
+            "pedestal" => {
+                let [offset, turn] = self.take("eccentric")?;
+                match (offset, turn) {
+                    (0.0, 0.0) => Family::Pedestal,
+                    _ => Family::Eccentric(offset, turn),
+                }
+            }
+            "hexapod" => {
+                let [shortest, longest] = self.take("leg_range")?;
+                let [slide, tilt] = self.take("travel")?;
+                let [a, b, c, d, e, f, g, h] = self.take("base_ranges")?;
+                Family::Hexapod(Hexapod {
+                    legs: Legs {
+                        feet: self.points("feet")?,
+                        heads: self.points("heads")?,
+                        range: (shortest, longest),
+                    },
+                    travel: (slide, tilt),
+                    base: [(a, b), (c, d), (e, f), (g, h)],
+                })
+            }
+            "arm" => Family::Arm(Arm {
+                offsets: self.take("offsets")?,
+                lengths: self.take("lengths")?,
+                signs: self.take("signs")?,
+                zeros: self.take("zeros")?,
+                foot: self.take("foot")?,
+                tool: self.take("tool")?,
+            }),
+            "scara" => Family::Scara(Scara {
+                links: self.take("links")?,
+                wrist: self.take("wrist")?,
+                foot: self.take("foot")?,
+                tool: self.take("tool")?,
+            }),
+            _ => return Err(unknown_family(name)),
+        };
+        match self.0.keys().next() {
+            None => Ok(family),
+            Some(key) => Err(refused(format!("chain: a {name} couch has no {key}"))),
+        }
+    }
+}
+
+fn unknown_family(name: &str) -> PyErr {
+    refused(format!(
+        "family {name:?} is none of pedestal, hexapod, arm, scara"
+    ))
+}
+
+fn family_named(name: &str, chain: Option<HashMap<String, Vec<f64>>>) -> PyResult<Family> {
+    if let Some(chain) = chain {
+        return Chain(chain).family(name);
+    }
     match name {
         "pedestal" => Ok(Family::Pedestal),
-        "hexapod" => Ok(Family::Hexapod { base }),
-        "arm" => Ok(Family::Arm),
-        _ => Err(refused(format!(
-            "family {name:?} is none of pedestal, hexapod, arm"
-        ))),
+        "hexapod" => Ok(kinematics::HEXAPOD),
+        "arm" => Ok(kinematics::ARM),
+        "scara" => Ok(kinematics::SCARA),
+        _ => Err(unknown_family(name)),
     }
+}
+
+/// Lower and upper end, speed, acceleration and jerk of each axis, in mm or degrees.
+fn limits_of(family: &Family, given: Option<[[f64; 5]; AXES]>) -> PyResult<Limits> {
+    let mut limits = family.limits();
+    let Some(given) = given else {
+        return Ok(limits);
+    };
+    for (axis, [min, max, speed, accel, jerk]) in limits.iter_mut().zip(given) {
+        let scale = axis.kind.scale();
+        let ends = [min, max].map(|end| end * scale);
+        let drive = [speed, accel, jerk].map(|most| most * scale);
+        if !(min < max && ends.iter().all(|end| end.abs() < 2e9))
+            || !drive.iter().all(|most| *most >= 1.0 && *most < 4e9)
+        {
+            return Err(refused(format!(
+                "limits of {} are not a range within 2 m or 2000 deg and drives above 0",
+                axis.name
+            )));
+        }
+        let ([min, max], [speed_max, accel_max, jerk_max]) = (
+            ends.map(|end| end.round() as i32),
+            drive.map(|most| most.round() as u32),
+        );
+        *axis = AxisLimits {
+            min,
+            max,
+            speed_max,
+            accel_max,
+            jerk_max,
+            ..*axis
+        };
+    }
+    Ok(limits)
+}
+
+/// Micro-units of given axes, or those at which the table top stands as planned: `Tx Ty Tz rotation pitch roll` of IEC 61217.
+fn start_axes(
+    family: &Family,
+    limits: &Limits,
+    axes: Option<[f64; AXES]>,
+    planned: &[f64; AXES],
+) -> PyResult<[f64; AXES]> {
+    if let Some(axes) = axes {
+        for (limit, at) in limits.iter().zip(axes) {
+            let (low, high) = (
+                f64::from(limit.min) / limit.kind.scale(),
+                f64::from(limit.max) / limit.kind.scale(),
+            );
+            if !(low..=high).contains(&at) {
+                return Err(refused(format!(
+                    "axes: {} is outside its limits of {low} to {high} {}",
+                    limit.name,
+                    limit.kind.unit()
+                )));
+            }
+        }
+        return Ok(micro(family, &axes));
+    }
+    let [x, y, z, rotation, pitch, roll] = *planned;
+    let pose = Pose::rz(rotation)
+        .then(&Pose::translation([x, y, z]))
+        .then(&Pose::rx(pitch))
+        .then(&Pose::ry(roll));
+    family.posture(limits, &pose).ok_or_else(|| {
+        refused(format!(
+            "the couch does not reach the planned position ({x:.1}, {y:.1}, {z:.1} mm, {rotation:.1}, {pitch:.1}, {roll:.1} deg) within its limits"
+        ))
+    })
 }
 
 fn dialect_named(name: &str, family: &Family) -> PyResult<Dialect> {
     match (name, family) {
         ("clp1", _) => Ok(Dialect::Clp1),
-        ("gcs", Family::Hexapod { .. }) => Ok(Dialect::Gcs),
+        ("gcs", Family::Platform { .. }) => Ok(Dialect::Gcs),
         ("gcs", _) => Err(refused(
             "dialect gcs is that of a hexapod controller; choose the family hexapod",
         )),
@@ -148,15 +302,17 @@ fn physics_of(strengths: HashMap<String, f64>) -> PyResult<Physics> {
 #[pymethods]
 impl Room {
     #[new]
-    #[pyo3(signature = (*, seed, family = "pedestal", axes, base_mm = [0.0; 3], referenced = true, load_kg = 75.0, isocentre_mm = [0.0; 3],
+    #[pyo3(signature = (*, seed, family = "pedestal", chain = None, limits = None, axes = None, planned = [0.0; 6], referenced = true, load_kg = 75.0, isocentre_mm = [0.0; 3],
                         setup_error = [0.0; 6], hu = None, spacing_mm = [1.0; 3], origin_mm = [0.0; 3], phantom = None, markers = 0,
                         marker_spread_mm = 15.0, physics = None, renders = true, dialect = "clp1"))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         seed: u64,
         family: &str,
-        axes: [f64; AXES],
-        base_mm: [f64; 3],
+        chain: Option<HashMap<String, Vec<f64>>>,
+        limits: Option<[[f64; 5]; AXES]>,
+        axes: Option<[f64; AXES]>,
+        planned: [f64; AXES],
         referenced: bool,
         load_kg: f64,
         isocentre_mm: [f64; 3],
@@ -171,28 +327,19 @@ impl Room {
         renders: bool,
         dialect: &str,
     ) -> PyResult<Self> {
-        let family = family_named(family, base_mm)?;
-        let dialect = dialect_named(dialect, &family)?;
-        if let Some((name, limit)) =
-            NAMES
-                .iter()
-                .zip(family.limits())
-                .zip(axes)
-                .find_map(|((name, limit), at)| {
-                    let at = at * limit.kind.scale();
-                    (!(f64::from(limit.min)..=f64::from(limit.max)).contains(&at))
-                        .then_some((name, limit))
-                })
-        {
-            let (low, high) = (
-                f64::from(limit.min) / limit.kind.scale(),
-                f64::from(limit.max) / limit.kind.scale(),
-            );
-            return Err(refused(format!(
-                "axes: {name} is outside its limits of {low} to {high} {}",
-                limit.kind.unit()
-            )));
+        let mut family = family_named(family, chain)?;
+        let mut limits = limits_of(&family, limits)?;
+        if let ("gcs", Family::Hexapod(hexapod)) = (dialect, family) {
+            // That controller drives the legs alone; the couch below it stands where the plan wants the table top.
+            let [x, y, z, ..] = planned;
+            family = Family::Platform {
+                base: [x, y, z],
+                legs: hexapod.legs,
+            };
+            limits = family.limits();
         }
+        let dialect = dialect_named(dialect, &family)?;
+        let axes = start_axes(&family, &limits, axes, &planned)?;
         if !(0.0..=300.0).contains(&load_kg) {
             return Err(refused(format!("load_kg {load_kg} is not within 0 to 300")));
         }
@@ -204,8 +351,9 @@ impl Room {
         let config = Config {
             seed,
             family,
+            limits: Some(limits),
             dialect,
-            axes: micro(&family, &axes),
+            axes,
             referenced,
             load_kg,
             isocentre: isocentre_mm,
@@ -339,7 +487,7 @@ impl Room {
     }
 
     fn push(&self, py: Python<'_>, axis: &str, by: f64) -> PyResult<()> {
-        let axis = axis_named(axis)?;
+        let axis = axis_named(axis, &self.family)?;
         self.with(py, |room| room.push(axis, by)).map_err(refused)
     }
 
@@ -408,7 +556,9 @@ impl Room {
         value: Option<f64>,
         direction: Option<String>,
     ) -> PyResult<()> {
-        let axis = axis.map(axis_named).transpose()?;
+        let axis = axis
+            .map(|axis| axis_named(axis, &self.family))
+            .transpose()?;
         let request = Request {
             target,
             kind,
@@ -448,6 +598,7 @@ impl Room {
     fn truth_dict<'py>(&self, py: Python<'py>, truth: &Truth) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
         dict.set_item("now_us", truth.now_us)?;
+        dict.set_item("axis_names", self.family.limits().map(|axis| axis.name))?;
         dict.set_item("axes", human(&self.family, &truth.axes))?;
         dict.set_item("speeds", human(&self.family, &truth.speeds))?;
         dict.set_item(
@@ -470,6 +621,12 @@ impl Room {
         dict.set_item("pendant_faults", truth.pendant_faults)?;
         dict.set_item("gantry_deg", truth.gantry_deg)?;
         dict.set_item("arms_parked", truth.arms_parked)?;
+        dict.set_item("table_top", truth.table_top)?;
+        let base = truth
+            .base
+            .map(|[x, y, z, turn]| [x / 1e3, y / 1e3, z / 1e3, turn / 1e6]);
+        dict.set_item("base", base)?;
+        dict.set_item("legs_mm", truth.legs_mm)?;
         dict.set_item("sag_mm", truth.sag_mm)?;
         dict.set_item("patient", truth.patient)?;
         dict.set_item("residual", truth.residual)?;

@@ -60,6 +60,8 @@ pub struct Config {
     pub seed: u64,
     /// Couch family.
     pub family: Family,
+    /// Limits of its axes; those of the family where none are given.
+    pub limits: Option<Limits>,
     /// What the couch's line speaks.
     pub dialect: Dialect,
     /// Axes at the start, micro-units.
@@ -145,6 +147,9 @@ pub struct Truth {
     pub gantry_deg: f64,
     pub arms_parked: bool,
     pub sag_mm: f64,
+    pub table_top: Six,
+    pub base: Option<[f64; 4]>,
+    pub legs_mm: Option<[f64; 6]>,
     pub patient: Six,
     pub residual: Six,
     pub distance_mm: f64,
@@ -240,8 +245,14 @@ fn mixed(hash: u64, value: u64) -> u64 {
 impl Room {
     /// A room at time 0: couch at rest, arms parked, door closed, exposure switch held, enable released. A sentence if it cannot be made.
     pub fn new(config: Config) -> Result<Self, String> {
-        let limits = config.family.limits();
-        let plant = Plant::new(&limits, config.axes, config.load_kg, config.seed);
+        let limits = config.limits.unwrap_or_else(|| config.family.limits());
+        let plant = Plant::new(
+            &config.family,
+            &limits,
+            config.axes,
+            config.load_kg,
+            config.seed,
+        );
         let couch_config = couch::Config {
             family: config.family,
             limits,
@@ -835,7 +846,10 @@ impl Room {
                 .imager
                 .as_ref()
                 .is_some_and(|imager| imager.arms_parked()),
-            sag_mm: self.plant.sag(&self.limits).0,
+            table_top: self.family.table_top(&self.plant.axes()).six(),
+            base: self.family.has_base().then(|| self.plant.base()),
+            legs_mm: self.family.legs_mm(&self.plant.base(), &self.plant.axes()),
+            sag_mm: self.plant.sag(&self.family, &self.limits).0,
             patient: now.six(),
             residual: residual.six(),
             distance_mm: (x * x + y * y + z * z).sqrt(),
@@ -868,7 +882,7 @@ impl Room {
 
 /// `fixed from table top` as it truly is: axes with creep, and the top bent by its load.
 fn true_table(family: &Family, limits: &Limits, plant: &Plant) -> Pose {
-    let (sag_mm, sag_deg) = plant.sag(limits);
+    let (sag_mm, sag_deg) = plant.sag(family, limits);
     Pose::translation([0.0, 0.0, sag_mm])
         .then(&family.table_top(&plant.axes()))
         .then(&Pose::rx(sag_deg))

@@ -424,35 +424,115 @@ fn power_lost_in_mid_move_stops_by_brakes_and_boots_into_a_latched_fault() {
     );
 }
 
-#[test]
-fn a_hexapod_refuses_a_way_that_a_leg_cannot_go() {
-    let mut host = Host::with(room(
-        18,
-        Family::Hexapod {
-            base: [0.0, -350.0, -120.0],
-        },
-        [0.0; 6],
-    ));
+fn hexapod(seed: u64) -> (Host, [i32; 6]) {
+    let mut host = Host::with(room(seed, igrt_firmware::kinematics::HEXAPOD, START));
     host.run_us(100_000);
     let start = host.room.truth().primary;
-    let mut plan = host.plan_body(
-        start,
-        &[[0, 30_000, 30_000, 3_000_000, 3_000_000, 3_000_000]],
-    );
+    (host, start)
+}
+
+fn hexapod_plan(host: &mut Host, start: [i32; 6], by: &[[i32; 6]]) -> Vec<u8> {
+    let waypoints: Vec<[i32; 6]> = by
+        .iter()
+        .map(|by| std::array::from_fn(|k| start[k] + by[k]))
+        .collect();
+    let mut plan = host.plan_body(start, &waypoints);
     plan[32..40].copy_from_slice(&igrt_firmware::limits::short_digest(
         &igrt_firmware::limits::HEXAPOD,
     ));
+    plan
+}
+
+#[test]
+fn a_hexapod_refuses_a_way_that_a_leg_cannot_go() {
+    let (mut host, start) = hexapod(18);
+    let plan = hexapod_plan(&mut host, start, &[[0, 0, 130_000, 0, 0, 0]]);
     let answer = host.upload(&plan);
     assert_eq!(code(&answer), 7);
     assert!(refusal(&answer).contains("leg"), "{}", refusal(&answer));
-    let mut plan = host.plan_body(
-        start,
-        &[[5_000, -5_000, 3_000, 1_000_000, 500_000, -500_000]],
-    );
-    plan[32..40].copy_from_slice(&igrt_firmware::limits::short_digest(
-        &igrt_firmware::limits::HEXAPOD,
-    ));
+    let beyond = hexapod_plan(&mut host, start, &[[0, 0, 31_000, 0, 0, 0]]);
+    assert!(refusal(&host.upload(&beyond)).contains("beyond its travel"));
+    let small = [5_000, -5_000, 3_000, 1_000_000, 500_000, -500_000];
+    let plan = hexapod_plan(&mut host, start, &[small]);
     assert_eq!(host.upload(&plan).0.kind, reply::PLAN);
+}
+
+#[test]
+fn a_hexapods_base_goes_to_all_waypoints_but_the_last_and_carries_the_platform_as_it_stands() {
+    let (mut host, start) = hexapod(19);
+    // What the platform cannot do alone: the base slides and turns, then the platform tilts.
+    let carried = [32_000, -40_000, 12_000, 1_500_000, 0, 0];
+    let target = [34_000, -41_000, 12_000, 1_500_000, 1_200_000, -600_000];
+    let alone = hexapod_plan(&mut host, start, &[target]);
+    assert_eq!(code(&host.upload(&alone)), 7);
+    let tilting = hexapod_plan(&mut host, start, &[target, target]);
+    let answer = host.upload(&tilting);
+    assert!(
+        refusal(&answer).contains("neither pitches nor rolls"),
+        "{}",
+        refusal(&answer)
+    );
+    let staged = hexapod_plan(&mut host, start, &[carried, target]);
+    let before = host.room.truth();
+    let receipt = host.upload(&staged);
+    assert_eq!(receipt.0.kind, reply::PLAN, "{}", refusal(&receipt));
+    let mut body = receipt.1[..36].to_vec();
+    body.extend([9; 16]);
+    host.command(0x24, &body);
+    host.enable(true);
+    let (mut legs_moved, mut base_moved, mut now) = (0.0_f64, 0.0_f64, 0);
+    let mut both = 0;
+    let (mut legs, mut base) = (before.legs_mm.unwrap(), before.base.unwrap());
+    while host.state() != 7 && now < 20_000_000 {
+        host.run_us(50_000);
+        now += 50_000;
+        let truth = host.room.truth();
+        let (legs_now, base_now) = (truth.legs_mm.unwrap(), truth.base.unwrap());
+        let legs_by = (0..6).fold(0.0_f64, |most, k| most.max((legs_now[k] - legs[k]).abs()));
+        let base_by = (0..4).fold(0.0_f64, |most, k| most.max((base_now[k] - base[k]).abs()));
+        both += usize::from(legs_by > 0.02 && base_by > 50.0);
+        legs_moved += legs_by;
+        base_moved += base_by;
+        (legs, base) = (legs_now, base_now);
+    }
+    assert_eq!(host.state(), 7, "arrived");
+    // The watch's step may see the end of one stage and the begin of the other.
+    assert!(both <= 1, "{both} moments at which both moved");
+    assert!(legs_moved > 3.0 && base_moved > 40e3);
+    let truth = host.room.truth();
+    for k in 0..6 {
+        let off = f64::from(truth.primary[k] - start[k] - target[k]).abs();
+        assert!(off < if k < 3 { 100.0 } else { 10e3 }, "axis {k}: {off}");
+    }
+    for (at, want) in base.iter().zip([12e3, -390e3, -110.5e3, 1.5e6]) {
+        assert!(
+            (at - want).abs() < 60e3_f64.min(want.abs() * 0.01 + 500.0),
+            "{base:?}"
+        );
+    }
+    let back = hexapod_plan(
+        &mut host,
+        truth.primary,
+        &[[-32_000, 0, 0, 0, 0, 0], [-32_000, 0, 0, 0, 0, 0]],
+    );
+    assert_eq!(host.upload(&back).0.kind, reply::PLAN);
+}
+
+#[test]
+fn a_jog_of_a_hexapod_ends_before_the_platform_does_and_latches_nothing() {
+    let (mut host, _) = hexapod(20);
+    host.enable(true);
+    host.run_us(10_000);
+    for _ in 0..80 {
+        let mut body = vec![2, 0, 0, 0];
+        body.extend(i32::to_le_bytes(9_000));
+        host.command(0x28, &body);
+        host.run_us(80_000);
+    }
+    let truth = host.room.truth();
+    assert_eq!(truth.couch_faults, 0);
+    let lifted = truth.axes[2] / 1e3 + 122.5;
+    assert!((29.0..30.0).contains(&lifted), "{lifted}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 """Firmware, mechanics and X-rays of the simulated room (Rust)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self, final
 
 import numpy as np
@@ -30,8 +30,10 @@ class SimulatorError(ValueError):
 class Room:
     """The firmwares, their wires, the couch and the patient under one clock (integer microseconds).
 
-    ``axes`` in millimetres and degrees (lateral, longitudinal, vertical, rotation, pitch, roll; joints of an arm in
-    degrees). ``hu``: int16 of shape (z, y, x), contiguous, -1000 where there is no patient; ``spacing_mm`` and
+    ``axes`` in millimetres and degrees (lateral, longitudinal, vertical, rotation, pitch, roll; joints of a robot);
+    without them the table top starts at ``planned``, its six numbers of IEC 61217. ``chain`` and ``limits`` (lower,
+    upper, speed, acceleration, jerk by axis): the couch of a machine file instead of the one built in.
+    ``hu``: int16 of shape (z, y, x), contiguous, -1000 where there is no patient; ``spacing_mm`` and
     ``origin_mm`` (centre of voxel 0) in x, y, z of the DICOM patient frame. ``setup_error``: six numbers of the
     transform in the fixed frame about the isocentre. ``phantom``: cube or balls, instead of ``hu``. ``markers``: gold
     seeds within ``marker_spread_mm`` of the isocentre. ``physics``: strength of effects by name (`physics_table`).
@@ -42,8 +44,10 @@ class Room:
         *,
         seed: int,
         family: str = "pedestal",
-        axes: Sequence[float],
-        base_mm: Sequence[float] = ...,
+        chain: Mapping[str, Sequence[float]] | None = None,
+        limits: Sequence[Sequence[float]] | None = None,
+        axes: Sequence[float] | None = None,
+        planned: Sequence[float] = ...,
         referenced: bool = True,
         load_kg: float = 75.0,
         isocentre_mm: Sequence[float] = ...,

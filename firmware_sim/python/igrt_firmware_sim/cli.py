@@ -57,7 +57,12 @@ def serve(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="One seed for everything.")] = 1,
-    family: Annotated[str, typer.Option(help="pedestal, hexapod or arm.")] = "pedestal",
+    family: Annotated[
+        str, typer.Option(help="pedestal, hexapod, arm or scara, as built in.")
+    ] = "pedestal",
+    machine: Annotated[
+        Path | None, typer.Option(help="Machine file (TOML) whose couch is simulated instead.")
+    ] = None,
     dialect: Annotated[
         str, typer.Option(help="What the couch's line speaks: clp1, or gcs for a hexapod.")
     ] = "clp1",
@@ -95,6 +100,7 @@ def serve(
     """Serves couch, imager and pendant in real time until SIGTERM, Ctrl-C or `quit`."""
     options: dict[str, Any] = {
         "family": family,
+        "machine": str(machine) if machine else None,
         "markers": markers,
         "physics": _strengths(physics or []),
         "setup_error_mm": setup_error_mm,
@@ -210,13 +216,18 @@ def lockstep_command(
         str | None, typer.Option(help="Folder with CT, RTSTRUCT and RTPLAN, or phantom:NAME.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="One seed for everything.")] = 1,
-    family: Annotated[str, typer.Option(help="pedestal, hexapod or arm.")] = "pedestal",
+    family: Annotated[
+        str, typer.Option(help="pedestal, hexapod, arm or scara, as built in.")
+    ] = "pedestal",
+    machine: Annotated[
+        Path | None, typer.Option(help="Machine file (TOML) whose couch is simulated instead.")
+    ] = None,
     dialect: Annotated[
         str, typer.Option(help="What the couch's line speaks: clp1, or gcs for a hexapod.")
     ] = "clp1",
 ) -> None:
     """Serves one client that asks for time: the clock stands still in between (see the README)."""
-    room = VirtualRoom(seed=seed, patient=patient, family=family, dialect=dialect)
+    room = VirtualRoom(seed=seed, patient=patient, family=family, machine=machine, dialect=dialect)
     lockstep.serve(room, socket)
 
 

@@ -64,9 +64,17 @@ def _axis(fields: Fields, name: str) -> str:
     )
 
 
+SLIDES = ("lateral", "longitudinal", "vertical")
+
+
 def named(six: list[float]) -> dict[str, float]:
     """Six numbers by their names (`lateral_mm` ... `roll_deg`)."""
     return dict(zip(AXES, six, strict=True))
+
+
+def _with_units(names: list[str]) -> list[str]:
+    """Axis names of the couch with the unit: `vertical_mm`, `joint_1_deg`."""
+    return [f"{name}_{'mm' if name in SLIDES else 'deg'}" for name in names]
 
 
 def truth(room: Room) -> Answer:
@@ -75,17 +83,23 @@ def truth(room: Room) -> Answer:
     residual: dict[str, float] = named(known["residual"])
     residual["distance_mm"] = known["distance_mm"]
     residual["angle_deg"] = known["angle_deg"]
-    speeds = known["speeds"]
+    names = _with_units(known["axis_names"])
+    speeds = dict(zip(names, known["speeds"], strict=True))
+
+    def by_axis(values: list[float]) -> dict[str, float]:
+        return dict(zip(names, values, strict=True))
+
     answer: Answer = dict(known)
     answer |= {
-        "axes": named(known["axes"]),
-        "measured": named(known["primary"]),
-        "second_channel": named(known["secondary"]),
-        "commanded": named(known["commanded"]),
+        "axes": by_axis(known["axes"]),
+        "measured": by_axis(known["primary"]),
+        "second_channel": by_axis(known["secondary"]),
+        "commanded": by_axis(known["commanded"]),
         "patient": named(known["patient"]),
+        "table_top": named(known["table_top"]),
         "residual": residual,
-        "speed_mm_s": math.hypot(*speeds[:3]),
-        "speed_deg_s": max(abs(v) for v in speeds[3:]),
+        "speed_mm_s": math.hypot(*(v for name, v in speeds.items() if name.endswith("_mm"))),
+        "speed_deg_s": max(abs(v) for name, v in speeds.items() if name.endswith("_deg")),
         "couch_state_name": COUCH_STATES[known["couch_state"]],
     }
     for name in ("primary", "secondary", "distance_mm", "angle_deg"):

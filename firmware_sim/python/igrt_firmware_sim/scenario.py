@@ -60,6 +60,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 ROOM_KEYS = {
     "seed",
     "family",
+    "machine",
     "couch",
     "setup_error_mm",
     "setup_error_deg",

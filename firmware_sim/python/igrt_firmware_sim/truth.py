@@ -20,6 +20,7 @@ class TruthDict(TypedDict):
     """What no host may know: millimetres, degrees, in axis order."""
 
     now_us: int
+    axis_names: list[str]
     axes: list[float]
     speeds: list[float]
     primary: list[float]
@@ -36,6 +37,9 @@ class TruthDict(TypedDict):
     pendant_faults: int
     gantry_deg: float
     arms_parked: bool
+    table_top: list[float]
+    base: list[float] | None
+    legs_mm: list[float] | None
     sag_mm: float
     patient: list[float]
     residual: list[float]

@@ -15,6 +15,8 @@ pub type Position = [f64; AXES];
 /// A straight piece of the path: the scalar u runs from 0 to 1.
 #[derive(Debug, Clone)]
 struct Piece {
+    /// Index of the waypoint that it leads to; pieces without a way are left out.
+    leg: usize,
     from: Position,
     step: Position,
     limits: profile::Limits,
@@ -69,6 +71,7 @@ fn piece(
         }
     }
     scalar.speed.is_finite().then(|| Piece {
+        leg: 0,
         from: *from,
         step,
         limits: scalar,
@@ -89,8 +92,9 @@ impl Path {
             end: *start,
             ..Self::default()
         };
-        for to in points {
-            if let Some(piece) = piece(&path.end, to, limits, speed_share, &cap) {
+        for (leg, to) in points.iter().enumerate() {
+            if let Some(mut piece) = piece(&path.end, to, limits, speed_share, &cap) {
+                piece.leg = leg;
                 path.weight += piece.weight;
                 let _ = path.pieces.push(piece);
             }
@@ -99,18 +103,21 @@ impl Path {
         path
     }
 
+    /// Both ends of what leads to the waypoint of this index; `None` where nothing does.
+    pub fn leg(&self, index: usize) -> Option<(Position, Position)> {
+        let piece = self.pieces.iter().find(|piece| piece.leg == index)?;
+        Some((piece.position(0.0), piece.position(1.0)))
+    }
+
+    /// Whether any sampled position on the way to the waypoint of this index fails `test`; gives what it says.
+    pub fn find_on<T>(&self, index: usize, test: impl FnMut(&Position) -> Option<T>) -> Option<T> {
+        let piece = self.pieces.iter().find(|piece| piece.leg == index)?;
+        piece.find(test)
+    }
+
     /// Whether any sampled position of the path fails `test`; gives what it says.
     pub fn find<T>(&self, mut test: impl FnMut(&Position) -> Option<T>) -> Option<T> {
-        const SAMPLES: u32 = 64;
-        for piece in &self.pieces {
-            for k in 0..=SAMPLES {
-                let found = test(&piece.position(f64::from(k) / f64::from(SAMPLES)));
-                if found.is_some() {
-                    return found;
-                }
-            }
-        }
-        None
+        self.pieces.iter().find_map(|piece| piece.find(&mut test))
     }
 
     /// Seconds of an uninterrupted motion.
@@ -123,6 +130,11 @@ impl Path {
 }
 
 impl Piece {
+    fn find<T>(&self, mut test: impl FnMut(&Position) -> Option<T>) -> Option<T> {
+        const SAMPLES: u32 = 64;
+        (0..=SAMPLES).find_map(|k| test(&self.position(f64::from(k) / f64::from(SAMPLES))))
+    }
+
     fn position(&self, u: f64) -> Position {
         let mut position = self.from;
         for (value, step) in position.iter_mut().zip(&self.step) {
@@ -169,6 +181,11 @@ impl Travel {
 
     fn state(&self, now_us: u64) -> State {
         self.profile.at(self.elapsed(now_us))
+    }
+
+    /// Index of the waypoint that is on the way to; `None` at the end.
+    pub fn leg(&self) -> Option<usize> {
+        self.path.pieces.get(self.piece).map(|piece| piece.leg)
     }
 
     /// Goes on from rest towards the end.

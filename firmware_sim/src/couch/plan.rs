@@ -1,7 +1,7 @@
 //! A plan as the firmware decoded it: its own working values, checked against its own limits, and their digest.
 
 use crate::couch::path::{Path, Position};
-use crate::kinematics::Family;
+use crate::kinematics::{Base, Family, carried};
 use crate::limits::{self, AXES, AxisLimits, Kind, Limits};
 use crate::refusal::Refusal;
 use crate::refuse;
@@ -12,6 +12,9 @@ use sha2::{Digest, Sha256};
 pub const TTL_MAX_MS: u32 = 600_000;
 /// Widest start tolerances: 2 mm and 2 deg.
 const START_TOLERANCE_MAX: (u32, u32) = (2000, 2_000_000);
+
+/// Pitch and roll may differ by so much where the base couch carries the platform: what measuring and the line round off.
+const CARRIED_UDEG: f64 = 2_000.0;
 
 /// Decoded working values of a plan, positions in micro-units.
 #[derive(Debug, Clone)]
@@ -31,14 +34,25 @@ pub struct Plan {
     pub digest: [u8; 32],
 }
 
+/// The couch that a plan is decoded for, and where its base stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    /// Limits that the firmware enforces.
+    pub limits: &'a Limits,
+    /// Its geometry.
+    pub family: &'a Family,
+    /// The couch below a hexapod.
+    pub base: &'a Base,
+}
+
 /// An axis position for people: `lateral 12.345 mm`.
-pub fn described(axis: usize, limits: &AxisLimits, value: f64) -> heapless::String<48> {
+pub fn described(limits: &AxisLimits, value: f64) -> heapless::String<48> {
     use core::fmt::Write;
     let mut text = heapless::String::new();
-    let name = limits::NAMES.get(axis).copied().unwrap_or("axis");
     let _ = write!(
         text,
-        "{name} {:.3} {}",
+        "{} {:.3} {}",
+        limits.name,
         value / limits.kind.scale(),
         limits.kind.unit()
     );
@@ -50,14 +64,14 @@ fn to_wire(value: f64) -> i32 {
 }
 
 fn within_limits(what: &str, position: &Position, limits: &Limits) -> Result<(), Refusal> {
-    for (k, (value, axis)) in position.iter().zip(limits).enumerate() {
+    for (value, axis) in position.iter().zip(limits) {
         let (min, max) = (f64::from(axis.min), f64::from(axis.max));
         let (scale, unit) = (axis.kind.scale(), axis.kind.unit());
         if *value > max {
             return refuse!(
                 OutsideLimits,
                 "{what}: {} is above its limit of {:.3} {unit}; plan inside the limits",
-                described(k, axis, *value),
+                described(axis, *value),
                 max / scale
             );
         }
@@ -65,7 +79,7 @@ fn within_limits(what: &str, position: &Position, limits: &Limits) -> Result<(),
             return refuse!(
                 OutsideLimits,
                 "{what}: {} is below its limit of {:.3} {unit}; plan inside the limits",
-                described(k, axis, *value),
+                described(axis, *value),
                 min / scale
             );
         }
@@ -77,11 +91,11 @@ impl Plan {
     /// Decodes an upload and checks it against the device's own limits along the whole path.
     pub fn decode(
         upload: &PlanUpload,
-        limits: &Limits,
-        family: &Family,
+        couch: &Standing<'_>,
         nonce: u32,
         now_us: u64,
     ) -> Result<Self, Refusal> {
+        let limits = couch.limits;
         if upload.limits != limits::short_digest(limits) {
             return refuse!(
                 DigestDiffers,
@@ -140,28 +154,78 @@ impl Plan {
             expires_us: now_us + u64::from(upload.ttl_ms) * 1000,
             digest: [0; 32],
         };
-        plan.check(limits, family)?;
+        plan.check(couch)?;
         plan.digest = plan.canonical_digest();
         Ok(plan)
     }
 
-    fn check(&self, limits: &Limits, family: &Family) -> Result<(), Refusal> {
+    fn check(&self, couch: &Standing<'_>) -> Result<(), Refusal> {
+        let limits = couch.limits;
         within_limits("start", &self.start, limits)?;
         for (k, waypoint) in self.waypoints.iter().enumerate() {
             let mut name = heapless::String::<16>::new();
             let _ = core::fmt::Write::write_fmt(&mut name, format_args!("waypoint {}", k + 1));
             within_limits(&name, waypoint, limits)?;
         }
-        if let Some((leg, length)) = self
-            .path(&self.start, limits)
-            .find(|p| family.leg_outside(p))
-        {
+        if couch.family.has_legs() {
+            return self.check_stages(couch);
+        }
+        Ok(())
+    }
+
+    /// A hexapod: the base couch goes to every waypoint but the last and carries the platform as it stands; the last is the platform's.
+    fn check_stages(&self, couch: &Standing<'_>) -> Result<(), Refusal> {
+        let (limits, family) = (couch.limits, couch.family);
+        let path = self.path(&self.start, limits);
+        let mut base = *couch.base;
+        for leg in 0..self.last_leg() {
+            let Some((from, to)) = path.leg(leg) else {
+                continue;
+            };
+            let tilts = from.iter().zip(&to).skip(4);
+            if tilts
+                .clone()
+                .any(|(from, to)| (to - from).abs() > CARRIED_UDEG)
+            {
+                return refuse!(
+                    OutsideLimits,
+                    "waypoint {}: the base couch goes there, which neither pitches nor rolls; only the last waypoint is the platform's",
+                    leg + 1
+                );
+            }
+            base = carried(&base, &from, &to);
+            if let Some(axis) = family.base_outside(&base) {
+                return refuse!(
+                    OutsideLimits,
+                    "waypoint {}: {} of the base couch would be outside its range; plan a smaller move",
+                    leg + 1,
+                    limits::NAMES.get(axis).copied().unwrap_or("an axis")
+                );
+            }
+        }
+        let last = self.last_leg();
+        if let Some((leg, length)) = path.find_on(last, |at| family.leg_outside(&base, at)) {
             return refuse!(
                 OutsideLimits,
-                "leg {leg} would be {length:.1} mm long on the way, outside its limits; plan a smaller move"
+                "leg {leg} would be {length:.1} mm long on the way, outside its limits; plan a smaller move, or let the base couch move first"
+            );
+        }
+        let Some(target) = self.waypoints.last() else {
+            return Ok(());
+        };
+        if let Some((axis, value)) = family.travel_outside(&base, target) {
+            return refuse!(
+                OutsideLimits,
+                "{} of the platform would be {value:.2} from neutral, beyond its travel; plan a smaller move, or let the base couch move first",
+                limits::NAMES.get(axis).copied().unwrap_or("an axis")
             );
         }
         Ok(())
+    }
+
+    /// Index of the last waypoint.
+    pub fn last_leg(&self) -> usize {
+        self.waypoints.len().saturating_sub(1)
     }
 
     /// The digest of protocol.md section 6, from the working values.
@@ -193,7 +257,7 @@ impl Plan {
 
     /// Refuses unless `position` is the start of the plan within its tolerances.
     pub fn stands_at_start(&self, position: &[i32; AXES], limits: &Limits) -> Result<(), Refusal> {
-        for (k, ((at, start), axis)) in position.iter().zip(&self.start).zip(limits).enumerate() {
+        for ((at, start), axis) in position.iter().zip(&self.start).zip(limits) {
             let off = f64::from(*at) - start;
             let tolerance = axis
                 .kind
@@ -203,7 +267,7 @@ impl Plan {
                 return refuse!(
                     NotAtStart,
                     "{} is {:+.3} {unit} from the start of the plan, more than {:.3} {unit}; plan anew from here",
-                    described(k, axis, f64::from(*at)),
+                    described(axis, f64::from(*at)),
                     off / scale,
                     tolerance / scale
                 );

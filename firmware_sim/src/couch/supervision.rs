@@ -15,6 +15,14 @@ const SLIP: (f64, f64) = (500.0, 300_000.0);
 const HAND: (f64, f64) = (200.0, 100_000.0);
 /// Set-point and measurement agree: 0.05 mm, 0.02 deg.
 const SETTLED: (f64, f64) = (50.0, 20_000.0);
+/// The rotary bounds at a robot, whose table top stands two metres and more from a joint: 0.1, 0.03, 0.02, 0.01 and 0.002 deg.
+const ROBOT_FOLLOWING: f64 = 100_000.0;
+const ROBOT_DISAGREE: f64 = 30_000.0;
+const ROBOT_SLIP: f64 = 20_000.0;
+const ROBOT_HAND: f64 = 10_000.0;
+const ROBOT_SETTLED: f64 = 2_000.0;
+/// Legs are looked at every so many microseconds: 0.08 mm at the speed of a correction.
+const LEGS_EVERY_US: u64 = 8_000;
 /// Speed is judged over 50 ms, and may be 30 % above its limit plus the noise of two readings.
 const SPEED_WINDOW_US: u64 = 50_000;
 const SPEED_FACTOR: f64 = 1.3;
@@ -52,28 +60,31 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn of(limits: &Limits) -> Self {
-        let each = |pair: (f64, f64)| limits.map(|axis| axis.kind.pick(pair.0, pair.1) as i32);
+    fn of(limits: &Limits, robot: bool) -> Self {
+        let each = |(linear, rotary): (f64, f64), robots: f64| {
+            let rotary = if robot { robots } else { rotary };
+            limits.map(|axis| axis.kind.pick(linear, rotary) as i32)
+        };
         Self {
-            following: each(FOLLOWING),
-            disagree: each(DISAGREE),
-            slip: each(SLIP),
-            hand: each(HAND),
-            settled: each(SETTLED),
+            following: each(FOLLOWING, ROBOT_FOLLOWING),
+            disagree: each(DISAGREE, ROBOT_DISAGREE),
+            slip: each(SLIP, ROBOT_SLIP),
+            hand: each(HAND, ROBOT_HAND),
+            settled: each(SETTLED, ROBOT_SETTLED),
         }
     }
 }
 
 impl Supervision {
     /// Fresh, from what is measured now.
-    pub fn new(sensors: &Sensors, limits: &Limits, now_us: u64) -> Self {
+    pub fn new(sensors: &Sensors, limits: &Limits, robot: bool, now_us: u64) -> Self {
         Self {
             rest: Some(sensors.primary),
             window: sensors.primary,
             window_us: now_us,
             differ_since_us: None,
             last_us: now_us,
-            bounds: Bounds::of(limits),
+            bounds: Bounds::of(limits, robot),
         }
     }
 
@@ -112,7 +123,7 @@ impl Core {
         }
         self.compare_channels(now_us);
         if self.motion.is_some() {
-            self.watch_motion();
+            self.watch_motion(now_us);
         } else {
             self.watch_rest();
         }
@@ -134,7 +145,7 @@ impl Core {
         }
     }
 
-    fn watch_motion(&mut self) {
+    fn watch_motion(&mut self, now_us: u64) {
         self.supervision.rest = None;
         let set = self.drive.position.map(|v| v as i32);
         if self.drive.enabled
@@ -146,10 +157,12 @@ impl Core {
         {
             self.latch(fault::FOLLOWING, StopCause::Fault);
         }
-        if self.family.has_legs()
+        if self.has_base
+            && now_us.is_multiple_of(LEGS_EVERY_US)
+            && !self.drive.base_moves
             && self
                 .family
-                .leg_outside(&self.sensors.primary.map(f64::from))
+                .leg_outside(&self.base(), &self.sensors.primary.map(f64::from))
                 .is_some()
         {
             self.latch(fault::LEG_LIMIT, StopCause::Fault);

@@ -4,8 +4,9 @@
 //! Between start and target the platform is therefore NOT on the straight line of the six axes; it bows out by fractions of a millimetre.
 //! A driver that needs the line has to watch for it.
 
-use crate::kinematics::Family;
+use crate::kinematics::{Base, Family};
 use crate::limits::{AXES, Limits};
+use crate::linear::solved;
 use crate::profile::{self, Profile};
 
 /// Axes of the platform in micro-units, in the order of [`crate::limits::NAMES`].
@@ -15,6 +16,8 @@ type Lengths = [f64; AXES];
 
 /// How much faster a stop by #24 or STP is than one along the profile.
 const ABRUPT: f64 = 3.0;
+/// A platform alone knows no base couch.
+const STANDS: Base = [0.0; 4];
 const CYCLE_S: f64 = crate::plant::CYCLE_US as f64 * 1e-6;
 
 /// The platform cannot be where the struts would put it.
@@ -53,8 +56,8 @@ impl Path {
         to: &Position,
         now_us: u64,
     ) -> Option<Self> {
-        let start = family.legs_mm(from)?;
-        let end = family.legs_mm(to)?;
+        let start = family.legs_mm(&STANDS, from)?;
+        let end = family.legs_mm(&STANDS, to)?;
         let mut scalar = profile::Limits {
             speed: f64::INFINITY,
             accel: f64::INFINITY,
@@ -157,7 +160,7 @@ fn forward(family: &Family, lengths: &Lengths, start: &Position) -> Option<Posit
     const STEP: Position = [1.0, 1.0, 1.0, 1000.0, 1000.0, 1000.0];
     let mut at = *start;
     for _ in 0..ITERATIONS_MAX {
-        let here = family.legs_mm(&at)?;
+        let here = family.legs_mm(&STANDS, &at)?;
         let mut residual = [0.0; AXES];
         for (residual, (wanted, here)) in residual.iter_mut().zip(lengths.iter().zip(&here)) {
             *residual = wanted - here;
@@ -169,7 +172,7 @@ fn forward(family: &Family, lengths: &Lengths, start: &Position) -> Option<Posit
         for (k, (column, step)) in columns.iter_mut().zip(&STEP).enumerate() {
             let mut beside = at;
             *beside.get_mut(k)? += step;
-            let there = family.legs_mm(&beside)?;
+            let there = family.legs_mm(&STANDS, &beside)?;
             for (slope, (there, here)) in column.iter_mut().zip(there.iter().zip(&here)) {
                 *slope = there - here;
             }
@@ -182,47 +185,15 @@ fn forward(family: &Family, lengths: &Lengths, start: &Position) -> Option<Posit
     None
 }
 
-/// Solves `columns . x = right` by elimination with row pivots; `None` when it is singular.
-#[allow(
-    clippy::indexing_slicing,
-    reason = "fixed 6 x 6 elimination; every index is below AXES by its range"
-)]
-fn solved(columns: &[[f64; AXES]; AXES], right: &Lengths) -> Option<Lengths> {
-    let mut rows = [[0.0; AXES + 1]; AXES];
-    for (r, row) in rows.iter_mut().enumerate() {
-        for (c, column) in columns.iter().enumerate() {
-            row[c] = column[r];
-        }
-        row[AXES] = right[r];
-    }
-    for k in 0..AXES {
-        let pivot = (k..AXES).max_by(|a, b| rows[*a][k].abs().total_cmp(&rows[*b][k].abs()))?;
-        rows.swap(k, pivot);
-        let top = rows[k];
-        if top[k].abs() < 1e-12 {
-            return None;
-        }
-        for row in rows.iter_mut().skip(k + 1) {
-            let factor = row[k] / top[k];
-            for (value, above) in row.iter_mut().zip(&top).skip(k) {
-                *value -= factor * above;
-            }
-        }
-    }
-    let mut solution = [0.0; AXES];
-    for k in (0..AXES).rev() {
-        let known: f64 = (k + 1..AXES).map(|c| rows[k][c] * solution[c]).sum();
-        solution[k] = (rows[k][AXES] - known) / rows[k][k];
-    }
-    Some(solution)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const FAMILY: Family = Family::Hexapod { base: [0.0; 3] };
+    const FAMILY: Family = Family::Platform {
+        base: [0.0; 3],
+        legs: crate::kinematics::LEGS,
+    };
 
     fn caps() -> Caps {
         Caps {

@@ -5,7 +5,10 @@ use crate::couch::enable::Contacts;
 use crate::plant::{CYCLE_US, Plant};
 use proptest::prelude::*;
 
-const FAMILY: Family = Family::Hexapod { base: [0.0; 3] };
+const FAMILY: Family = Family::Platform {
+    base: [0.0; 3],
+    legs: crate::kinematics::LEGS,
+};
 
 struct Bench {
     plant: Plant,
@@ -18,7 +21,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let limits = FAMILY.limits();
-        let plant = Plant::new(&limits, [0.0; AXES], 75.0, 7);
+        let plant = Plant::new(&FAMILY, &limits, [0.0; AXES], 75.0, 7);
         let config = Config {
             family: FAMILY,
             limits,

@@ -38,6 +38,7 @@ pub fn room(seed: u64, family: Family, axes: [f64; 6]) -> Room {
     Room::new(Config {
         seed,
         family,
+        limits: None,
         dialect: igrt_firmware::room::controller::Dialect::default(),
         axes,
         referenced: true,

@@ -24,7 +24,7 @@ from igrt_hw.client import AsyncClient, Client, Endpoints, SimulatedHand
 from igrt_hw.demo.leash import die_with_parent
 from igrt_hw.demo.processes import Family, ProcessError, command_path
 from igrt_hw.demo.script import ScriptedOperator, ScriptReport
-from igrt_hw.machine import load_machine
+from igrt_hw.machine import machine_file
 from igrt_hw.models.record import RecordEntry
 from igrt_hw.server.settings import DEMO_PLAN, Ready
 from igrt_hw.server.users import DEMO_USERS
@@ -85,7 +85,7 @@ def start(settings: DemoSettings, folder: Path) -> Iterator[Running]:
                 "--run-dir", folder,
                 "--patient", DEMO_PLAN,
                 "--seed", str(settings.seed),
-                "--family", load_machine(settings.machine).description.family,
+                "--machine", machine_file(settings.machine).absolute(),
             ],
             {},
         )  # fmt: skip

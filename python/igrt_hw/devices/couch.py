@@ -38,8 +38,11 @@ from igrt_hw.models.telemetry import (
     StopCause,
 )
 
-FAMILIES: Final = {1: "pedestal", 2: "hexapod", 3: "arm"}
-ARM_AXES: Final = ("joint 1", "joint 2", "joint 3", "joint 4", "joint 5", "joint 6")
+FAMILIES: Final = {1: "pedestal", 2: "hexapod", 3: "arm", 4: "scara"}
+AXES_OF: Final = {
+    3: ("joint_1", "joint_2", "joint_3", "joint_4", "joint_5", "joint_6"),
+    4: ("vertical", "shoulder", "elbow", "wrist", "pitch", "roll"),
+}
 TOKEN_LEN: Final = 16
 
 
@@ -94,7 +97,7 @@ class ClpCouch(ClpDevice[CouchTelemetry]):
 
     @property
     def family(self) -> str:
-        """Pedestal, hexapod or arm; empty while not connected."""
+        """Pedestal, hexapod, arm or scara; empty while not connected."""
         identity = self.line.identity
         return FAMILIES.get(identity.family, "unknown") if identity is not None else ""
 
@@ -127,7 +130,7 @@ class ClpCouch(ClpDevice[CouchTelemetry]):
             self._ready.notify_all()
 
     def _compare(self, reply: m.LimitsReply, identity: Identity) -> CouchLimits | DeviceError:
-        names = ARM_AXES if identity.family == 3 else TABLE_TOP_AXES
+        names = AXES_OF.get(identity.family, TABLE_TOP_AXES)
         try:
             limits = CouchLimits.from_reply(reply, names)
         except PlanError as error:

@@ -4,6 +4,7 @@ from igrt_hw.machine.catalogue import (
     Machine,
     MachineError,
     load_machine,
+    machine_file,
     machine_names,
     parse_machine,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "MachineError",
     "RotaryAxis",
     "load_machine",
+    "machine_file",
     "machine_names",
     "parse_machine",
 ]

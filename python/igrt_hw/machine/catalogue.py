@@ -97,11 +97,11 @@ def machine_names() -> tuple[str, ...]:
     )
 
 
-def load_machine(name_or_file: str | Path) -> Machine:
-    """A shipped machine by name, or any machine by its TOML file (mesh files lie beside it).
+def machine_file(name_or_file: str | Path) -> Path:
+    """The TOML file of a shipped machine by name, or the file that was named.
 
     Raises:
-        MachineError: no such machine, not TOML, or a table or key that is wrong; the message says which and why.
+        MachineError: no machine of that name is shipped.
     """
     if isinstance(name_or_file, str) and not name_or_file.endswith(".toml"):
         if name_or_file not in machine_names():
@@ -110,9 +110,17 @@ def load_machine(name_or_file: str | Path) -> Machine:
                 f"no machine {name_or_file!r}; shipped are {known}; a file ends in .toml"
             )
         # The wheel is always installed unpacked, so the resource is a file.
-        file = Path(str(resources.files(__package__).joinpath("machines", f"{name_or_file}.toml")))
-    else:
-        file = Path(name_or_file)
+        return Path(str(resources.files(__package__).joinpath("machines", f"{name_or_file}.toml")))
+    return Path(name_or_file)
+
+
+def load_machine(name_or_file: str | Path) -> Machine:
+    """A shipped machine by name, or any machine by its TOML file (mesh files lie beside it).
+
+    Raises:
+        MachineError: no such machine, not TOML, or a table or key that is wrong; the message says which and why.
+    """
+    file = machine_file(name_or_file)
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
