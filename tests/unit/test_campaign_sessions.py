@@ -14,6 +14,15 @@ from igrt_hw.campaign.room import NoSimulatorError, room_factory
 from igrt_hw.campaign.runner import CampaignError, run_campaign
 from igrt_hw.campaign.session import run_session
 from igrt_hw.cli import app
+from igrt_hw.models.telemetry import (
+    CouchFault,
+    CouchState,
+    ImagerFault,
+    PendantFault,
+    StopCause,
+    flag_words,
+)
+from igrt_hw.server.hearing import plain
 
 
 def test_a_seed_replays_its_session_to_the_last_octet() -> None:
@@ -92,3 +101,11 @@ def test_a_cluster_gives_the_same_campaign() -> None:
         there = run_campaign(60, 7, dask=cluster.scheduler_address)
     here = run_campaign(60, 7, jobs=1)
     assert there.log_hash == here.log_hash
+
+
+def test_equal_numbers_of_different_codes_keep_their_own_words() -> None:
+    for _ in range(2):  # the second time from the cache
+        assert plain(CouchState(1)) == CouchState(1).name.lower().replace("_", " ")
+        assert plain(StopCause(1)) == StopCause(1).name.lower().replace("_", " ")
+        assert flag_words(CouchFault(1)) != flag_words(ImagerFault(1))
+    assert flag_words(PendantFault(0b1001)) == ("contacts disagree", "unknown bit 3")

@@ -138,6 +138,11 @@ class Judge:
         return self._misfortune.mechanical_since_us is not None
 
     @property
+    def executed(self) -> tuple[str, ...]:
+        """Digests of the proposals that were executed."""
+        return tuple(self._tokens)
+
+    @property
     def recent_motion(self) -> bool:
         """Whether something moved, or was permitted to, less than a stop ago; or moves by itself."""
         since = max(self._permitted_us, self._moved_last_us)

@@ -24,7 +24,7 @@ PATIENCE_US = 1_000_000
 OPENINGS_MAX = 6
 SIGN_MATTERS = 0.3  # mm or degrees: below it a wrong sign is within what counts as typed right
 
-SLIPS = (
+SLIPS: tuple[str, ...] = (
     "stop", "stale", "stale approval", "same", "order", "squeeze", "disagree", "service", "identity", "two at once",
     "idle",
 )  # fmt: skip
@@ -69,7 +69,7 @@ class Team:
             self._next_us += draw.randrange(*HESITATION_US)
         self._hand()
         if draw.random() < MISTAKE:
-            self._mistake()
+            self.slip(draw.choice(SLIPS))
             return
         self._careful()
 
@@ -226,9 +226,15 @@ class Team:
 
     # ---- as it should not be -------------------------------------------------------------------------------------
 
-    def _mistake(self) -> None:
+    def go_on(self) -> None:
+        """What careful people do next in this state, once, right or mistyped."""
+        self._hand()
+        self._careful()
+
+    def slip(self, kind: str) -> None:
+        """One of `SLIPS`, where it makes sense; otherwise nothing."""
         draw, rig = self._random, self.rig
-        match draw.choice(SLIPS):
+        match kind:
             case "stop":
                 self.stops += 1
                 self._ask(commands.Stop())

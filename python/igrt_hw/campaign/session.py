@@ -15,10 +15,9 @@ from igrt_hw.campaign.room import room_factory
 from igrt_hw.models.base import Frozen
 
 LENGTH_US = 12_000_000
-AFTER_US = 300_000
-AFTER_MOTION_US = (
-    1_000_000  # longer than a stop takes: what still moves then moves without permission
-)
+AFTER_US = 250_000
+# Longer than a stop takes: what still moves then moves without permission.
+AFTER_MOTION_US = 900_000
 NUISANCE = ("link/", "terminal", "fault/", "expiry")
 HASTY = 0.25
 

@@ -93,6 +93,7 @@ class SessionsBar:
         self._progress.stop()
 
     def __call__(self, tally: Tally) -> None:
+        """Show what is done."""
         done = tally.sessions + len(tally.errors)
         words = f"{tally.violations_total} violations"
         self._progress.update(self._task, completed=done, description=words)

@@ -392,7 +392,9 @@ def _markers(structures: FileDataset, ct: CtVolume) -> tuple[PlannedMarker, ...]
         name = names.get(number, number)
         x, y, z = _marker_place(roi, name)
         if not ct.contains_dicom((x, y, z)):
-            raise InputRefused(f"marker {name} at ({x:.1f}, {y:.1f}, {z:.1f}) mm lies outside the CT")
+            raise InputRefused(
+                f"marker {name} at ({x:.1f}, {y:.1f}, {z:.1f}) mm lies outside the CT"
+            )
         found.append(PlannedMarker(name=name, position_dicom_mm=(x, y, z), sigma_mm=sigma))
     doubled = sorted({m.name for m in found if sum(o.name == m.name for o in found) > 1})
     if doubled:

@@ -8,6 +8,7 @@ microseconds of the host's monotonic clock, device times microseconds of the dev
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -219,11 +220,19 @@ class RefusalCode(IntEnum):
 
 def flag_words(flags: IntFlag) -> tuple[str, ...]:
     """The names of the bits that are set, in plain words; bits without a name are shown by number."""
-    known = [member.name.lower().replace("_", " ") for member in flags if member.name]
-    unnamed = flags.value
-    for member in type(flags):
-        unnamed &= ~member.value
-    known.extend(f"unknown bit {bit}" for bit in range(unnamed.bit_length()) if unnamed >> bit & 1)
+    return _flag_words(type(flags), flags.value) if flags else ()
+
+
+@lru_cache(maxsize=1024)  # every status names its faults, and they are nearly always the same
+def _flag_words(kind: type[IntFlag], bits: int) -> tuple[str, ...]:
+    known = [
+        member.name.lower().replace("_", " ")
+        for member in kind
+        if member.name and bits & member.value
+    ]
+    for member in kind:
+        bits &= ~member.value
+    known.extend(f"unknown bit {bit}" for bit in range(bits.bit_length()) if bits >> bit & 1)
     return tuple(known)
 
 
