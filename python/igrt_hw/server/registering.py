@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from igrt_hw._core import Couch, Pose
+from igrt_hw._core import CancelFlag, Couch, Pose
 from igrt_hw.geometry import Frame
 from igrt_hw.guidance.fiducials import FiducialResult, find_fiducials, register_fiducials
 from igrt_hw.guidance.imaging_protocol import ImagingProtocol
@@ -105,8 +105,12 @@ def register_pair(
     couch_axes: tuple[float, ...],
     *,
     translation_only: bool,
+    cancel: CancelFlag | None = None,
 ) -> RegistrationResult:
-    """Find the patient in the pair. Raises `JobError` when the registration refuses itself."""
+    """Find the patient in the pair. Raises `JobError` when the registration refuses itself.
+
+    `cancel`, pulled by a STOP from another thread, ends it with `RegistrationCancelled`: nothing was found.
+    """
     placement = Placement.of(plan.loaded, isocentre_id)
     views = [View(image.line_integrals, image.geometry, image.region) for image in images]
     result = register(
@@ -115,6 +119,7 @@ def register_pair(
         placement.at(couch, couch_axes),
         placement.planned,
         freedom=Freedom.TRANSLATION if translation_only else Freedom.SIX,
+        cancel=cancel,
     )
     if result.correction is None:
         reasons = "; ".join(reason.sentence for reason in result.reasons)
