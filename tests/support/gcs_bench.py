@@ -86,9 +86,7 @@ class GcsBench:
                 self.couch.refresh_permission(self.room.now_us + 150_000)
 
     def open(self) -> None:
-        self.couch._transport = self.transport
-        self.couch._forget()
-        self.couch._open()
+        self.couch._open(self.transport)
 
     def hold(self, position: str) -> None:
         self.room.enable(position)

@@ -35,6 +35,9 @@ def monitor(
             help="Every status; otherwise where it says something new, and one a second.",
         ),
     ] = False,
+    dialect: Annotated[
+        str, typer.Option(help="clp1, or gcs (which needs --between: it says nothing unasked).")
+    ] = "clp1",
     seconds: Annotated[float, typer.Option(min=0.0, help="How long; 0: until Ctrl-C.")] = 0.0,
 ) -> None:
     """Decode live traffic: every frame in words; rates, retransmissions, CRC errors, clock offset.
@@ -42,15 +45,25 @@ def monitor(
     It never sends a frame of its own. Without --between it shows what the device says by itself.
     """
     from igrt_hw.link import monitor as watching
+    from igrt_hw.link.gcs_monitor import GcsWatch
     from igrt_hw.link.runner import monotonic_us
     from igrt_hw.link.transport import PortSettings
 
+    if dialect not in ("clp1", "gcs"):
+        raise typer.BadParameter(f"{dialect!r} is neither clp1 nor gcs", param_hint="--dialect")
+    if dialect == "gcs" and not between:
+        raise typer.BadParameter(
+            "a GCS controller says nothing unasked: add --between and let the driver open that pty",
+            param_hint="--dialect",
+        )
     end = threading.Event()
     if seconds:
         timer = threading.Timer(seconds, end.set)
         timer.daemon = True
         timer.start()
-    watch = watching.TrafficWatch(monotonic_us(), every_status=every)
+    now_us = monotonic_us()
+    clp1 = watching.TrafficWatch(now_us, every_status=every)
+    watch: watching.Watch = GcsWatch(now_us) if dialect == "gcs" else clp1
     run = watching.between if between else watching.listen
     try:
         run(PortSettings(port, baud), typer.echo, end, watch=watch, frames=not quiet)

@@ -20,7 +20,7 @@ import tty
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from typing import Final
+from typing import Final, Protocol
 
 from igrt_hw.link import messages as m
 from igrt_hw.link.clock import widen
@@ -49,6 +49,19 @@ _TELLING: Final = (
     *("state", "drive_state", "stop_cause", "flags", "faults", "plan_nonce", "panel_mode"),
     *("latest_frame", "enable_position", "contacts", "jog_keys", "press_count"),
 )
+
+
+class Watch(Protocol):
+    """What looks at the octets of a line, without I/O: `TrafficWatch`, or that of another dialect."""
+
+    def feed(self, direction: Direction, data: bytes, now_us: int) -> Iterator[str]:
+        """Octets of one direction; gives lines for a person."""
+
+    def summary_due(self, now_us: int) -> bool:
+        """Whether a second has passed since the last summary."""
+
+    def summary(self, now_us: int, *, whole: bool = False) -> str:
+        """One line of figures; `whole`: since the beginning."""
 
 
 @dataclass
@@ -243,9 +256,9 @@ def listen(
     write: Callable[[str], None],
     end: threading.Event,
     *,
-    watch: TrafficWatch | None = None,
+    watch: Watch | None = None,
     frames: bool = True,
-) -> TrafficWatch:
+) -> Watch:
     """Show what the device says until `end`; sends nothing. Raises `LinkLost`."""
     transport = open_port(settings)
     watch = watch or TrafficWatch(monotonic_us())
@@ -263,9 +276,9 @@ def between(
     write: Callable[[str], None],
     end: threading.Event,
     *,
-    watch: TrafficWatch | None = None,
+    watch: Watch | None = None,
     frames: bool = True,
-) -> TrafficWatch:
+) -> Watch:
     """Carry octets between the port and a new pty until `end`, and show both directions.
 
     The first line written names the pty. Raises `LinkLost` when the port is lost.
@@ -298,7 +311,7 @@ def _wait(descriptors: list[int]) -> None:
 
 
 def _show(
-    watch: TrafficWatch,
+    watch: Watch,
     direction: Direction,
     data: bytes,
     write: Callable[[str], None],
