@@ -24,10 +24,11 @@
 
 A step may wait `after_ms`, then `do` an operation, then `wait` for or `expect` a condition. `refused = N` says that the
 operation must be refused with that code. Operations are those of the control socket and the `host.*` of this module;
-unknown keys are refused.
+unknown keys are refused. With `dialect = "gcs"` the couch is driven by `gcs.command`, `gcs.ask` and `gcs.stop`.
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ from igrt_firmware_sim.phantom import PREFIX
 from igrt_firmware_sim.recording import RecordedRoom, entries
 
 WATCH_PERIOD_US = 2000
+GCS_ANSWER_US = 100_000
 # `below` and `above` compare magnitudes; `contains` asks for a bit of a flag or fault word.
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "is": lambda value, wanted: value == wanted,
@@ -61,6 +63,7 @@ ROOM_KEYS = {
     "seed",
     "family",
     "machine",
+    "dialect",
     "couch",
     "setup_error_mm",
     "setup_error_deg",
@@ -244,7 +247,8 @@ def _play(scenario: Scenario, room: VirtualRoom, seed: int) -> Verdict:
     passed, failed = True, None
     try:
         if scenario.host:
-            for line in ("couch", "imager", "pendant"):
+            gcs = scenario.room.get("dialect") == "gcs"  # its couch knows no HELLO
+            for line in ("imager", "pendant") if gcs else ("couch", "imager", "pendant"):
                 state.host.hello(line)
             state.host.advance_ms(100)
         for number, step in enumerate(scenario.steps, start=1):
@@ -276,6 +280,10 @@ def from_recording(
         SimulatorError: the file is no recording.
     """
     header, *events, end = entries(recording)
+    if header.get("served"):
+        raise SimulatorError(
+            f"{recording} is of a served room, whose frames came when they were rendered; igrt-sim replay does it again"
+        )
     room = {"seed": header["seed"], **header.get("options", {})}
     if header.get("patient"):
         room["patient"] = header["patient"]
@@ -453,7 +461,37 @@ def _byte(line: str, kind: int) -> Callable[..., None]:
     return send
 
 
+def _gcs_said(state: _Run, say: str) -> str:
+    """Sends a line of the General Command Set; gives what the controller says to it."""
+    state.room.read("couch")
+    state.room.write("couch", say.encode("ascii") + b"\n")
+    said, end_us = b"", state.room.now_us + GCS_ANSWER_US
+    while state.room.now_us < end_us and (not said.endswith(b"\n") or said.endswith(b" \n")):
+        said += state.room.read("couch")
+        state.room.advance_ms(1)
+    return said.decode("ascii", "replace").strip()
+
+
+def _gcs_command(state: _Run, say: str) -> None:
+    """A command, and ERR? after it; its code is the one that `refused` means."""
+    state.room.write("couch", say.encode("ascii") + b"\n")
+    answer = _gcs_said(state, "ERR?")
+    if answer != "0":
+        raise RefusedError(int(answer), say) if answer.isdigit() else _Failure(f"ERR?: {answer!r}")
+
+
+def _gcs_ask(state: _Run, say: str, answer: str) -> None:
+    """A question whose answer must match a regular expression; a line that goes on is joined by a blank."""
+    said = " ".join(_gcs_said(state, say).split())
+    if re.fullmatch(answer, said) is None:
+        raise _Failure(f"{say}: {said!r} is not {answer!r}")
+    state.note(f"answered  {say}: {said}")
+
+
 OPERATIONS: dict[str, Callable[..., None]] = {
+    "gcs.command": _gcs_command,
+    "gcs.ask": _gcs_ask,
+    "gcs.stop": lambda state: state.room.write("couch", b"\x18"),
     "host.hello": lambda state, line="couch": state.host.hello(line),
     "host.move_by": lambda state, by: state.host.move_by(by),
     "host.move_through": _move_through,
