@@ -23,6 +23,7 @@ SCREENS = {
     "f6": "Motion",
     "f7": "Alarms",
     "f9": "Audit",
+    "f10": "Room",
     "ctrl+q": "Leave",
 }
 

@@ -20,8 +20,9 @@ from igrt_hw.client import ClientError, NotSignedInError, SimulatorError, Stream
 from igrt_hw.models.commands import Command, Stop
 from igrt_hw.models.status import SupervisorStatus
 from igrt_tui import approval, error_log, squeeze
-from igrt_tui.keys import HAND_KEY, HOLD_KEYS
+from igrt_tui.keys import HAND_KEY, HOLD_KEYS, SCREEN_KEYS
 from igrt_tui.picture_store import PictureStore
+from igrt_tui.room_store import RoomStore
 from igrt_tui.screens.affirm import AffirmScreen
 from igrt_tui.screens.alarms import AlarmsScreen
 from igrt_tui.screens.approve import ApproveScreen
@@ -36,6 +37,7 @@ from igrt_tui.screens.motion import MotionScreen
 from igrt_tui.screens.patient import PatientScreen
 from igrt_tui.screens.reject import RejectScreen
 from igrt_tui.screens.review import ReviewScreen
+from igrt_tui.screens.room import RoomScreen
 from igrt_tui.supervisor import Hand, Supervisor
 from igrt_tui.themes import DEFAULT_VARIABLES, THEMES
 from igrt_tui.view_model.acts import ACT_OF_KEY, Act, command_of, why_not
@@ -60,6 +62,7 @@ BASE_SCREENS: dict[str, type[OperatorScreen]] = {
     "motion": MotionScreen,
     "alarms": AlarmsScreen,
     "audit": AuditScreen,
+    "room": RoomScreen,
 }
 
 
@@ -76,13 +79,8 @@ class OperatorApp(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f12", "hold", "HOLD", priority=True),
         Binding("f1", "help", "Help", priority=True),
-        Binding("f2", "go('console')", "Console", priority=True),
-        Binding("f3", "go('images')", "Images", priority=True),
-        Binding("f4", "go('review')", "Review", priority=True),
+        *(Binding(key, f"go('{name}')", words, priority=True) for key, name, words in SCREEN_KEYS),
         Binding("f5", "approve", "Approve", priority=True),
-        Binding("f6", "go('motion')", "Motion", priority=True),
-        Binding("f7", "go('alarms')", "Alarms", priority=True),
-        Binding("f9", "go('audit')", "Record", priority=True),
         Binding("ctrl+t", "next_theme", "Colours", priority=True),
         Binding("ctrl+q", "ask_to_leave", "Quit", priority=True),
         Binding("ctrl+c", "ask_to_leave", "Quit", priority=True),
@@ -115,6 +113,7 @@ class OperatorApp(App[int]):
         self._leaving = False
         self._theme_name = theme
         self.pictures = PictureStore()
+        self.room = RoomStore()
         self.terminal_id = f"terminal-{uuid4().hex[:8]}"
         super().__init__()
         for known in THEMES.values():

@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="igrt-tui",
         description="The operator's terminal of igrt-hw. Not a medical device.",
-        epilog="Esc or F12 is HOLD on every screen. Ctrl+Q quits.",
+        epilog="Esc or F12 is HOLD on every screen. Ctrl+Q quits. With --plain: h and Enter, or Ctrl-C.",
     )
     made.add_argument(
         "--url", default=DEFAULT_URL, help="address of the supervisor (default: %(default)s)"
@@ -37,6 +37,11 @@ def parser() -> argparse.ArgumentParser:
         help="control socket of the simulator: the space bar becomes its simulated enable (SIMULATOR mode only)",
     )
     made.add_argument("--theme", choices=sorted(THEMES), default="dark", help="colours")
+    made.add_argument(
+        "--plain",
+        action="store_true",
+        help="lines of text only, for screen readers: h and Enter or Ctrl-C is HOLD",
+    )
     made.add_argument("--log-file", type=Path, help="where a defect of this app is written down")
     made.add_argument(
         "--picture",
@@ -55,6 +60,8 @@ def run(arguments: list[str] | None = None) -> int:
         from igrt_tui.pictures import draw  # the recorded session is not needed to work
 
         return draw(given.picture, given.picture_screen, given.theme)
+    if given.plain:
+        return _plain(given)
     if not (
         sys.stdin.isatty() and sys.__stderr__ is not None and sys.__stderr__.isatty()
     ):  # Textual draws on stderr
@@ -75,3 +82,15 @@ def run(arguments: list[str] | None = None) -> int:
     hangup.watch(sys.stdin.fileno(), hangup.end_at_once)
     code = app.run()
     return code if code is not None else app.return_code or 0
+
+
+def _plain(given: argparse.Namespace) -> int:
+    """Run the mode of lines; a pipe may read and hold, but not approve."""
+    from igrt_tui import plain_terminal  # POSIX terminals only
+
+    return plain_terminal.run(
+        AsyncClient(given.url, ca_file=given.ca_file),
+        SimulatedHand(given.control_socket) if given.control_socket else None,
+        given.username,
+        os.environ.pop(given.password_env, ""),
+    )

@@ -20,6 +20,7 @@ SCREENS: dict[str, tuple[LoopState, tuple[str, ...]]] = {
     "review": (LoopState.CHECKED, ("f4",)),
     "approve": (LoopState.CHECKED, ("f5",)),
     "motion": (LoopState.MOVING, ("f6",)),
+    "room": (LoopState.CHECKED, ("f10",)),
     "record": (LoopState.CHECKED, ("f9",)),
 }
 

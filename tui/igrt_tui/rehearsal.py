@@ -5,6 +5,7 @@ The numbers are invented but of one piece: axis targets are now plus travel, age
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from igrt_hw.client import KvImage, ServiceUnreachableError, StreamUpdate
 from igrt_hw.geometry import Correction
 from igrt_hw.models.commands import Approve, Command, CommandResult, RequestChallenge, Stop
+from igrt_hw.models.landmarks import Landmark, Landmarks
 from igrt_hw.models.plan import (
     CouchPosition,
     PatientIdentity,
@@ -32,6 +34,7 @@ from igrt_hw.models.proposal import (
     RegistrationSummary,
 )
 from igrt_hw.models.record import RecordEntry
+from igrt_hw.models.room import RoomMap, RoomPicture, RoomQuestion
 from igrt_hw.models.status import (
     Alarm,
     AlarmPriority,
@@ -45,6 +48,7 @@ from igrt_hw.models.status import (
     SupervisorStatus,
 )
 from igrt_hw.models.users import ChainVerdict, Health, Role, SignedIn
+from igrt_tui import rehearsal_room
 
 NOW_US = 1_000_000_000
 UTC = "2026-03-02T09:15:00.000Z"
@@ -519,6 +523,38 @@ class RehearsedSupervisor:
     async def drr(self, image_uid: str, *, registered: bool) -> KvImage:
         """Return a made-up DRR."""
         return picture(int(image_uid[-1]) + (0 if registered else 3))
+
+    async def nudged_drr(
+        self, image_uid: str, correction: Correction, *, side_max: int = 384
+    ) -> tuple[KvImage, float | None]:
+        """Return a made-up DRR, less like the image the further the nudge is from the rehearsed shift."""
+        off = sum(abs(a - b) for a, b in zip(correction.values(), SHIFT.values(), strict=True))
+        made = picture(int(image_uid[-1]))
+        moved = np.roll(
+            made.pixels, round(correction.longitudinal_mm - SHIFT.longitudinal_mm), axis=0
+        )
+        return replace(made, pixels=moved), max(0.0, 0.95 - 0.02 * off)
+
+    async def landmarks(self, image_uid: str, correction: Correction | None) -> Landmarks:
+        """Return made-up points: the isocentre, a marker and a vertebra."""
+        down = 0.0 if correction is None else correction.longitudinal_mm
+        rows: tuple[tuple[str, Any, float, float], ...] = (
+            ("isocentre", "isocentre", 64.0, 64.0 + down),
+            ("M1", "marker", 40.0, 50.0 + down),
+            ("T8", "vertebra", 68.0, 30.0 + down),
+        )
+        return Landmarks(
+            image_uid=image_uid,
+            points=tuple(Landmark(name=n, kind=k, column=c, row=r) for n, k, c, r in rows),
+        )
+
+    async def room_picture(self, asked: RoomQuestion) -> RoomPicture:
+        """Return a made-up picture of the room."""
+        return rehearsal_room.picture(asked)
+
+    async def room_map(self) -> RoomMap:
+        """Return a made-up clearance map."""
+        return rehearsal_room.clearance_map()
 
     async def record(self, *, after: int = 0, limit: int = 200) -> list[RecordEntry]:
         """Return made-up entries."""

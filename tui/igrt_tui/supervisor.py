@@ -8,9 +8,12 @@ from typing import Protocol
 
 from igrt_hw.client import KvImage, StreamUpdate
 from igrt_hw.client.hand import EnablePosition
+from igrt_hw.geometry import Correction
 from igrt_hw.models.commands import Command, CommandResult
+from igrt_hw.models.landmarks import Landmarks
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.record import RecordEntry
+from igrt_hw.models.room import RoomMap, RoomPicture, RoomQuestion
 from igrt_hw.models.users import ChainVerdict, Health, SignedIn
 
 
@@ -35,6 +38,16 @@ class Supervisor(Protocol):
     async def image(self, image_uid: str) -> KvImage: ...  # noqa: D102
 
     async def drr(self, image_uid: str, *, registered: bool) -> KvImage: ...  # noqa: D102
+
+    async def nudged_drr(  # noqa: D102
+        self, image_uid: str, correction: Correction, *, side_max: int = 384
+    ) -> tuple[KvImage, float | None]: ...
+
+    async def landmarks(self, image_uid: str, correction: Correction | None) -> Landmarks: ...  # noqa: D102
+
+    async def room_picture(self, asked: RoomQuestion) -> RoomPicture: ...  # noqa: D102
+
+    async def room_map(self) -> RoomMap: ...  # noqa: D102
 
     async def record(self, *, after: int = 0, limit: int = 200) -> list[RecordEntry]: ...  # noqa: D102
 

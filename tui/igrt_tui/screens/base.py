@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
+from textual.css.query import NoMatches
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
@@ -70,7 +71,10 @@ class OperatorScreen(Screen[None]):
         self.panel("head").show(header.head(scene))
         keys = GLOBAL_KEYS if scene.local.user else SIGNED_OUT_KEYS
         self.panel("foot").show(header.foot(scene, self.TITLE_WORDS, self.keys_now(scene), keys))
-        self.draw_body(scene)
+        try:
+            self.draw_body(scene)
+        except NoMatches:
+            return  # a screen that is being put up or taken down: the next drawing finds it whole, or gone
 
     def keys_now(self, scene: Scene) -> tuple[tuple[str, str], ...]:
         """Return the screen's own keys as they are offered now."""
