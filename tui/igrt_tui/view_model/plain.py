@@ -143,7 +143,7 @@ def first_words(scene: Scene) -> tuple[str, ...]:
     """The first lines of the plain mode: how to stop, what this is, what is at the other end."""
     return (
         FIRST_LINE,
-        "NOT A MEDICAL DEVICE. " + " ".join(banner(scene).replace("▒", "").split()),
+        " ".join(banner(scene).replace("▒", "").replace("·", ",").split()).replace(" ,", ","),
         "Type ? and Enter for the words that can be typed.",
     )
 
