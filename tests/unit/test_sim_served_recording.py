@@ -19,9 +19,12 @@ from igrt_firmware_sim.host import (
     LEASE,
     PREPARE,
     TECHNIQUE,
+    imager_status,
 )
 from igrt_firmware_sim.serving import Service
 
+pytestmark = pytest.mark.hil
+PATIENCE_S = 60.0
 OPTIONS = {"setup_error_mm": 3.0, "load_kg": 60.0}
 
 
@@ -77,6 +80,19 @@ class WallClockHost:
             self.counter += 1
             self.send(LEASE, self.counter.to_bytes(4, "little") + bytes(8))
             self.listen(0.04)
+
+    def insist(self, commands, condition):
+        """Gives commands again and again until a status is as wanted: a busy machine lets leases run out."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            for kind, body in commands:
+                self.command(kind, body)
+            for _ in range(60):
+                self.lease_for(0.05)
+                statuses = [body for kind, body in self.said if kind == 0x11]
+                if statuses and condition(imager_status(statuses[-1])):
+                    return
+        raise TimeoutError(f"{commands}: {[body for kind, body in self.said if kind == 0x1F]}")
 
     def open_session(self):
         self.listen(0.15)
@@ -155,19 +171,14 @@ def test_a_frame_that_was_rendered_beside_the_pump_replays_at_its_time(tmp_path)
         host = WallClockHost(service.endpoints["imager"], 2)
         host.open_session()
         host.lease_for(0.1)
-        host.command(ARMS, b"\x01\x01")
-        host.lease_for(3.0)
-        host.command(TECHNIQUE, technique())
-        host.command(GANTRY, bytes(4))
-        host.lease_for(0.3)
-        host.command(PREPARE, b"\x01")
-        host.lease_for(1.3)
-        host.command(EXPOSE, b"\x00\x00\x00\x00" + (90_000_000).to_bytes(4, "little"))
-        host.lease_for(1.5)
+        host.insist([(ARMS, b"\x01\x01")], lambda status: status["flags"] & 2)
+        host.insist([(GANTRY, bytes(4))], lambda status: status["state"] == 0)
+        expose = b"\x00\x00\x00\x00" + (90_000_000).to_bytes(4, "little")
+        host.insist([(TECHNIQUE, technique()), (PREPARE, b"\x01")], lambda s: s["flags"] & 32)
+        host.insist([(PREPARE, b"\x01"), (EXPOSE, expose)], lambda s: s["latest_frame"] > 0)
         os.close(host.fd)
     _, *events, _ = recording.entries(record)
-    refused = [body for kind, body in host.said if kind == 0x1F]
-    assert [e for e in events if e.get("op") == "frame.deliver"], refused
+    assert [e for e in events if e.get("op") == "frame.deliver"]
     recorded, replayed = recording.replay(record)
     assert recorded == replayed
 
