@@ -143,7 +143,9 @@ def test_stop_between_decision_and_move_has_the_last_word(bench: GcsBench) -> No
 
     def overtaken(data: bytes) -> int:
         if data.startswith(b"MOV X"):
-            bench.couch._line.stops += 1  # a STOP of another thread whose octet went out just before
+            bench.couch._line.stops += (
+                1  # a STOP of another thread whose octet went out just before
+            )
             write(b"\x18")
         return write(data)
 

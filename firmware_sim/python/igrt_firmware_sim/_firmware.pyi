@@ -125,6 +125,7 @@ class Pacer:
     def overrun_octets(self) -> int: ...
     def close(self) -> None: ...
 
+@final
 class Replayer:
     """Does again what a pacer noted, to a room that does not render by itself."""
 
