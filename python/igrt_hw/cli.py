@@ -24,9 +24,11 @@ from igrt_hw.commands import (
     doctor,
     link,
     operate,
+    quality,
     register,
     safety,
     serve,
+    sights,
     terminal,
 )
 
@@ -63,8 +65,8 @@ def _everywhere(
 
 
 ROOMS = (
-    demo, serve, terminal, operate, audit, account, clearance, register, link, safety, doctor, bench,
-    campaign
+    demo, serve, terminal, operate, quality, sights, audit, account, clearance, register, link, safety,
+    doctor, bench, campaign,
 )  # fmt: skip
 for room in ROOMS:
     room.add_to(app)

@@ -15,7 +15,9 @@ from igrt_hw.commands.places import state_folder
 
 if TYPE_CHECKING:
     from igrt_hw.client import Client
+    from igrt_hw.models.commands import CommandResult
     from igrt_hw.models.status import SupervisorStatus
+    from igrt_hw.models.users import SignedIn
 
 Url = Annotated[
     str, typer.Option("--url", envvar="IGRT_URL", help="Address of the supervisor's service.")
@@ -42,19 +44,23 @@ def add_to(app: typer.Typer) -> None:
     app.command()(plans)
     app.command()(command)
     app.command()(stop)
+    app.command("second-person")(second_person)
 
 
-def _session_file() -> Path:
-    return state_folder() / "session.json"
+def _session_file(second: bool = False) -> Path:
+    return state_folder() / ("second_person.json" if second else "session.json")
 
 
-def signed_in_client(url: str, ca_file: Path | None) -> Client:
-    """A client with the session of `igrt login`, or of IGRT_TOKEN; raises `OperateError` without one."""
+def signed_in_client(url: str, ca_file: Path | None, *, second: bool = False) -> Client:
+    """A client with the session of `igrt login`, or of IGRT_TOKEN; raises `OperateError` without one.
+
+    `second`: with that of `igrt second-person`, or of IGRT_SECOND_TOKEN.
+    """
     from igrt_hw.client import Client
     from igrt_hw.models.users import Role, SignedIn
 
     client = Client(url, ca_file=ca_file)
-    token = os.environ.get("IGRT_TOKEN")
+    token = os.environ.get("IGRT_SECOND_TOKEN" if second else "IGRT_TOKEN")
     if token:
         anybody = SignedIn(
             token=token, username="", display_name="", role=Role.THERAPIST, expires_utc=""
@@ -62,9 +68,12 @@ def signed_in_client(url: str, ca_file: Path | None) -> Client:
         client.use(anybody)
         return client
     try:
-        kept = json.loads(_session_file().read_text())
+        kept = json.loads(_session_file(second).read_text())
     except (OSError, ValueError) as error:
-        raise OperateError("nobody is signed in here; run `igrt login` first") from error
+        how = "no second person is signed in here; run `igrt second-person` first"
+        raise OperateError(
+            how if second else "nobody is signed in here; run `igrt login` first"
+        ) from error
     if kept.get("url") != client.url:
         raise OperateError(
             f"the session of `igrt login` is for {kept.get('url')}, not {client.url}"
@@ -86,8 +95,30 @@ def login(
 
     with Client(url, ca_file=ca_file) as client:
         signed_in = client.login(username, password)
-        kept = {"url": client.url, "signed_in": signed_in.model_dump(mode="json")}
-    file = _session_file()
+        _keep(client.url, signed_in, _session_file())
+
+
+def second_person(
+    username: Annotated[str, typer.Argument(help="User name of the second person.")],
+    url: Url = DEFAULT_URL,
+    ca_file: CaFile = None,
+    password: Annotated[
+        str, typer.Option(prompt=True, hide_input=True, envvar="IGRT_SECOND_PASSWORD")
+    ] = "",
+) -> None:
+    """Sign in a second person beside the first, for `igrt command --second`: the second approval, the second word."""
+    with (
+        signed_in_client(url, ca_file) as client,
+        client.second_person(username, password) as other,
+    ):
+        if other.signed_in is None:
+            raise OperateError("the service opened no session for the second person")
+        _keep(client.url, other.signed_in, _session_file(second=True))
+
+
+def _keep(url: str, signed_in: SignedIn, file: Path) -> None:
+    """Keep a session where only its owner can read it."""
+    kept = {"url": url, "signed_in": signed_in.model_dump(mode="json")}
     file.unlink(missing_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as target:
         json.dump(kept, target)
@@ -101,6 +132,7 @@ def logout(url: Url = DEFAULT_URL, ca_file: CaFile = None) -> None:
     with signed_in_client(url, ca_file) as client:
         client.logout()
     _session_file().unlink(missing_ok=True)
+    _session_file(second=True).unlink(missing_ok=True)  # their session ended with the first
 
 
 def status(
@@ -185,6 +217,14 @@ def status_lines(now: SupervisorStatus) -> list[str]:
     ]
     if now.proposal is not None:
         lines.append(f"proposal: {now.proposal.digest}")
+    if now.qa is not None:
+        lines += [
+            f"QA {step.test}: {step.outcome}" + (f"; {step.next_step}" if step.next_step else "")
+            for step in now.qa.steps
+            if step.outcome != "passed"
+        ]
+    if now.procedure:
+        lines.append(f"what to do, step by step: igrt procedures '{now.procedure}'")
     return lines
 
 
@@ -218,6 +258,9 @@ def command(
     url: Url = DEFAULT_URL,
     ca_file: CaFile = None,
     as_json: AsJson = False,
+    second: Annotated[
+        bool, typer.Option("--second", help="As the second person (`igrt second-person`).")
+    ] = False,
 ) -> None:
     """Ask the supervisor for something, as the screen does. Approving takes `request_challenge`, then `approve`."""
     from pydantic import TypeAdapter, ValidationError
@@ -231,8 +274,12 @@ def command(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise OperateError(f"{kind}: {where}: {first['msg']}" if where else first["msg"]) from error
-    with signed_in_client(url, ca_file) as client:
-        result = client.send(ask)
+    with signed_in_client(url, ca_file, second=second) as client:
+        told(client.send(ask), as_json)
+
+
+def told(result: CommandResult, as_json: bool) -> None:
+    """Print what the supervisor answered; exit 1 where it refused."""
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
     else:
