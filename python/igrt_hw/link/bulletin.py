@@ -113,11 +113,13 @@ class Bulletin:
                 _guard(listener, event)
 
     def _count_rate(self, now_us: int) -> None:
-        self._rate_count += 1
+        """By what the session heard: a thread that was starved reads several statuses at once, and shows the last."""
         span_us = now_us - self._rate_from_us
         if span_us >= RATE_SPAN_US:
-            self._rate_hz = self._rate_count * 1e6 / span_us if self._rate_from_us else 0.0
-            self._rate_from_us, self._rate_count = now_us, 0
+            heard = self._tally.telemetry_received
+            count = heard - self._rate_count
+            self._rate_hz = count * 1e6 / span_us if self._rate_from_us else 0.0
+            self._rate_from_us, self._rate_count = now_us, heard
 
     # ---- for whoever asks ------------------------------------------------------------------
 
