@@ -559,3 +559,17 @@ def test_half_duplex_has_one_exchange_at_a_time_and_the_device_never_speaks_firs
     assert bench.tally.telemetry_received - received >= 30
     assert len(bench.device.leases_us) >= 30
     assert all(isinstance(r, m.EchoReply) for r in bench.outcomes.values())
+
+
+@pytest.mark.parametrize("step_us", [20_000_000, -20_000_000])
+def test_a_device_whose_clock_is_stepped_is_understood_again(step_us: int) -> None:
+    """After a step forward even the exchange that would tell has a deadline in the past; its refusal tells."""
+    bench = Bench()
+    bench.open()
+    bench.run(500_000)
+    bench.device.clock_ahead_us += step_us
+    bench.run(2_500_000)
+    bench.submit(m.Home(), "home")
+    bench.run(100_000)
+    assert isinstance(bench.outcomes["home"], m.HomeReply)
+    assert bench.session.state is SessionState.OPEN
