@@ -49,6 +49,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE.svg",
         help="draw the console from a recorded status and end",
     )
+    made.add_argument(
+        "--rehearsal-status",
+        metavar="STATE",
+        help="print a made-up status in a state of the loop as JSON and end; for measurements",
+    )
     made.add_argument("--picture-screen", default="console", help="which screen --picture draws")
     return made
 
@@ -60,6 +65,8 @@ def run(arguments: list[str] | None = None) -> int:
         from igrt_tui.pictures import draw  # the recorded session is not needed to work
 
         return draw(given.picture, given.picture_screen, given.theme)
+    if given.rehearsal_status is not None:
+        return _print_status(given.rehearsal_status)
     if given.plain:
         return _plain(given)
     if not (
@@ -94,3 +101,17 @@ def _plain(given: argparse.Namespace) -> int:
         given.username,
         os.environ.pop(given.password_env, ""),
     )
+
+
+def _print_status(name: str) -> int:
+    """Print a made-up status."""
+    from igrt_hw.models.status import LoopState
+    from igrt_tui import rehearsal  # not needed to work
+
+    if name not in LoopState.__members__:
+        sys.stderr.write(
+            f"there is no state '{name}'; there are: {', '.join(LoopState.__members__)}\n"
+        )
+        return 2
+    sys.stdout.write(rehearsal.status(LoopState[name]).model_dump_json() + "\n")
+    return 0

@@ -29,6 +29,7 @@ METRIC_MODULES = (
     "igrt_hw.bench.imaging_peers",
     "igrt_hw.bench.fiducials",
     "igrt_hw.bench.loop",
+    "igrt_hw.bench.terminal",
     "igrt_hw.bench.campaign",
 )
 

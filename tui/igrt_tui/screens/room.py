@@ -14,7 +14,7 @@ from igrt_tui.view_model.local import Scene
 from igrt_tui.widgets.cells import Cells, Grid
 from igrt_tui.widgets.panel import Panel
 
-SPAN_MM, SPAN_MIN_MM, SPAN_MAX_MM = 2600.0, 400.0, 8000.0
+SPAN_MM, SPAN_MIN_MM, SPAN_MAX_MM = 3000.0, 400.0, 8000.0
 TURN_DEG = 10.0
 ZOOM = 1.25
 STEP, LEAP = 0.02, 0.10

@@ -180,7 +180,11 @@ def map_foot(store: RoomStore, scene: Scene, width: int) -> Lines:
     if gantry is not None and rotation is not None:
         lower, pair = at_position(made, gantry, rotation)
         lines.append(
-            line(dim("now "), f"{gantry:.0f} / {rotation:.0f} deg: ", strong(f"{lower:.0f} mm"))
+            line(
+                dim("now "),
+                f"{gantry + 0.0:.0f} / {round(rotation) + 0.0:.0f} deg: ",
+                strong(f"{lower:.0f} mm"),
+            )
         )
         lines += paragraph(f"{pair[0]} to {pair[1]}", width, Tone.DIM)
     return tuple(lines)
