@@ -31,9 +31,9 @@ $(READY): $(RUST_SOURCES) $(DESCRIPTIONS)
 	$(BIN)/python -m pip install --quiet -e '.[dev]' -e ./firmware_sim -e ./tui
 	touch $(READY)
 
-# Other people's libraries, as witnesses: with them no test that checks against one is skipped, and `igrt bench --peers` has its peers.
+# Other people's libraries, as witnesses, and the cluster of the extra `campaign`: with them no test that checks against one is skipped, and `igrt bench --peers` has its peers.
 peers: setup
-	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["peers"], sep="\n")' > $(VENV)/peers.txt
+	$(BIN)/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*extras["peers"], *extras["campaign"], sep="\n")' > $(VENV)/peers.txt
 	$(BIN)/python -m pip install --quiet -r $(VENV)/peers.txt
 
 test-rust:

@@ -272,6 +272,23 @@ def test_a_movement_that_no_record_explains_is_found() -> None:
     assert "log" in promises(Forgetful)
 
 
+class ForgetfulByHand(Rig):
+    """A record that loses what people moved by the keys of the pendant."""
+
+    def _record(self, record: fx.Record) -> None:
+        if record.kind != "manual":
+            super()._record(record)
+
+
+def test_a_movement_by_hand_that_no_record_explains_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("igrt_hw.campaign.people.SLIPS", ("keys",))
+    monkeypatch.setattr("igrt_hw.campaign.people.MISTAKE", 0.5)
+    assert promises(Rig) == set()
+    assert promises(ForgetfulByHand) == {"log"}
+
+
 class SilentCreep(Rig):
     """A brake slips, and nobody is told of anything."""
 

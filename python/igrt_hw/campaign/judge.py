@@ -119,6 +119,9 @@ class Judge:
         self._lease_us = self._by_hand_us = self._permitted_us = self._stop_us = NEVER_US
         self._moved_last_us = NEVER_US
         self._permits = False
+        self._hand_from: list[float] = []
+        self._hand_last_us = NEVER_US
+        self._hand_told = False
         self._free_from: list[float] | None = None
         self._allowed_us = NEVER_US
         self._imaged_at: list[float] = list(rig.room.motion()[1])
@@ -143,10 +146,11 @@ class Judge:
         return tuple(self._tokens)
 
     @property
-    def recent_motion(self) -> bool:
-        """Whether something moved, or was permitted to, less than a stop ago; or moves by itself."""
-        since = max(self._permitted_us, self._moved_last_us)
-        return self._strange or self._rig.now_us - since < REST_US
+    def restless(self) -> bool:
+        """Whether the couch is not at rest with brakes on, or moves by itself."""
+        _, _, mm_s, deg_s = self._rig.room.motion()
+        moves = mm_s > MOVES_MM_S or deg_s > MOVES_DEG_S
+        return self._strange or moves or not self._rig.truth()["brakes_engaged"]
 
     # ---- people ----------------------------------------------------------------------------------------------------
 
@@ -334,11 +338,25 @@ class Judge:
             else:
                 self._free_from = None
             track = self._track
-            if track is not None:
+            if track is None:
+                self._by_hand_seen(axes, at_us)
+            else:
                 track.seen.append(axes)
                 track.last_us = at_us
                 if track.first_us is None:
                     track.first_us = at_us
+
+    def _by_hand_seen(self, axes: list[float], at_us: int) -> None:
+        """By a key of the pendant: the record names the movement before it has gone far."""
+        if at_us - self._hand_last_us > REST_US:
+            self._hand_from = axes
+        self._hand_last_us = at_us
+        if _apart(self._hand_from, axes)[0] < EXPLAINED_MM or self._hand_told:
+            return
+        self._hand_told = any(told.record.kind == "manual" for told in self._rig.records)
+        if not self._hand_told:
+            self._hand_told = True
+            self._broken("log", at_us, "no record explains what was moved by hand")
 
     def _unpermitted(self, at_us: int, axes: list[float], mm_s: float, deg_s: float) -> None:
         """Where drives fall off, the brakes give way by some tenths before they hold: that is no motion."""

@@ -15,18 +15,21 @@ THERAPIST = Person("anna", "therapist", "s-anna")
 SECOND = Person("bert", "physicist", "s-bert")
 SERVICE = Person("sven", "service", "s-sven")
 BETWEEN_US = (2_000, 40_000)
+READS_US = (40_000, 200_000)
 HESITATES = 0.012  # of acts, and then for longer than the short lives of a hasty session
 HESITATION_US = (300_000, 1_600_000)
 MISTAKE = 0.12  # of acts; a department with such people would have other worries
 RELEASES = 0.02  # of looks while the couch moves
+KEYS = 12  # two for each axis
+KEY_US = (100_000, 900_000)
 LETS_GO = 0.7  # of looks while there is nothing to be held for
 PATIENCE_US = 1_000_000
 OPENINGS_MAX = 6
 SIGN_MATTERS = 0.3  # mm or degrees: below it a wrong sign is within what counts as typed right
 
 SLIPS: tuple[str, ...] = (
-    "stop", "stale", "stale approval", "same", "order", "squeeze", "disagree", "service", "identity", "two at once",
-    "idle",
+    "stop", "stale", "stale approval", "same", "order", "squeeze", "disagree", "service", "keys", "identity",
+    "two at once", "idle",
 )  # fmt: skip
 OUT_OF_ORDER: tuple[Command, ...] = (
     commands.Propose(), commands.ReleaseBeam(), commands.RegisterImages(), commands.AcquireImages(),
@@ -50,6 +53,7 @@ class Team:
         self._resets = 0
         self._isocentres = [i.isocentre_id for i in rig.plan.isocentres]
         self._old_digest = ""
+        self._keys_until_us: int | None = None
 
     @property
     def next_us(self) -> int:
@@ -62,6 +66,9 @@ class Team:
         if rig.now_us < self._next_us:
             return
         self._next_us = rig.now_us + draw.randrange(*BETWEEN_US)
+        if self._keys_until_us is not None:
+            self._by_hand(self._keys_until_us)
+            return
         if rig.supervisor is None or not self._came_in:
             self._come_in()
             return
@@ -91,6 +98,33 @@ class Team:
                 rig.hold("squeezed")
         elif rig.enable != "released" and draw.random() < LETS_GO:
             rig.hold("released")
+
+    # ---- by the keys of the pendant --------------------------------------------------------------------------------
+
+    def _take_keys(self) -> None:
+        """Service moves the empty couch by a key of the pendant."""
+        rig, draw = self.rig, self._random
+        answer = rig.ask(commands.EnterMode(mode="service"), SERVICE)
+        if answer is None or not answer.accepted:
+            return
+        rig.hold("enabled")
+        rig.press_keys(1 << draw.randrange(KEYS))
+        self._keys_until_us = rig.now_us + draw.randrange(*KEY_US)
+
+    def _by_hand(self, until_us: int) -> None:
+        rig, draw = self.rig, self._random
+        if draw.random() < RELEASES:
+            rig.hold(draw.choice(("released", "enabled")))
+        if rig.now_us < until_us:
+            return
+        rig.press_keys(0)
+        if draw.random() < LETS_GO:
+            rig.hold("released")
+        answer = rig.ask(commands.EnterMode(mode="clinical rehearsal"), SERVICE)
+        if answer is None or answer.accepted or rig.now_us > until_us + PATIENCE_US:
+            self._keys_until_us = None
+        else:
+            self._think()  # the couch is still coming to rest
 
     # ---- as it should be -----------------------------------------------------------------------------------------
 
@@ -253,6 +287,9 @@ class Team:
                 rig.ask(reject, SECOND)
             case "service":
                 rig.ask(commands.EnterMode(mode="service"), SERVICE)
+            case "keys" if rig.state is S.IDLE:
+                self._take_keys()
+                return
             case "identity" if rig.state is S.IDLE:
                 self._ask(self._another_patient())
             case "two at once" if rig.shown is not None:
@@ -279,4 +316,11 @@ class Team:
         )
 
     def _ask(self, command: Command) -> Answer | None:
-        return self.rig.ask(command, THERAPIST)
+        answer = self.rig.ask(command, THERAPIST)
+        if answer is not None and not answer.accepted:
+            self._think()
+        return answer
+
+    def _think(self) -> None:
+        """Who was refused reads why, before anything else."""
+        self._next_us = max(self._next_us, self.rig.now_us + self._random.randrange(*READS_US))

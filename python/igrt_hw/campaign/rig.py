@@ -452,6 +452,10 @@ class Rig:
             self.room.perform("hand.enable", position=position)
             self.onlooker.hand()
 
+    def press_keys(self, keys: int) -> None:
+        """Press the jog keys of the pendant, two bits an axis; 0 lets go of all."""
+        self.room.perform("hand.jog_keys", keys=keys)
+
     def come_near(self, gap_mm: float) -> None:
         """Something is put near the couch where it stands; who certifies a path from now on sees it."""
         axes = self.room.motion()[1]

@@ -15,7 +15,7 @@ from igrt_hw.campaign.room import room_factory
 from igrt_hw.models.base import Frozen
 
 LENGTH_US = 12_000_000
-AFTER_US = 250_000
+AFTER_US = 400_000  # at rest for longer than `judge.REST_US`: after that nothing may move at all
 # Longer than a stop takes: what still moves then moves without permission.
 AFTER_MOTION_US = 900_000
 NUISANCE = ("link/", "terminal", "fault/", "expiry")
@@ -73,7 +73,7 @@ def run_session(seed: int, *, faults: bool = True, rig_of: RigMaker = Rig) -> Se
         team.act()
     misfortune.end_all()
     rig.hold("released")
-    rig.run_until(rig.now_us + (AFTER_MOTION_US if judge.recent_motion else AFTER_US))
+    rig.run_until(rig.now_us + (AFTER_MOTION_US if judge.restless else AFTER_US))
     judge.close()
     return _report(seed, rig, misfortune, judge, team, begun_us)
 
