@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from igrt_firmware_sim import recording, world
+from igrt_firmware_sim import recording, scenario, world
 from igrt_firmware_sim._firmware import SimulatorError, decode_frame, encode_frame
 from igrt_firmware_sim.host import (
     ARMS,
@@ -191,3 +191,17 @@ def test_a_recording_that_does_not_say_how_the_room_was_made_is_refused(tmp_path
     room = world.make_room(seed=1, renders=False)
     with pytest.raises(SimulatorError, match="how it was made"):
         Service(room, tmp_path, seed=1, record=tmp_path / "x.jsonl")
+
+
+def test_a_served_recording_becomes_mcap_and_no_scenario(tmp_path):
+    record = tmp_path / "served.jsonl"
+    with served(tmp_path, record) as service:
+        host = WallClockHost(service.endpoints["couch"], 1)
+        host.open_session()
+        service.perform("hand.enable", position="enabled")
+        os.close(host.fd)
+    with pytest.raises(SimulatorError, match="igrt-sim replay"):
+        scenario.from_recording(record, tmp_path / "x.toml", title="t", why="w")
+    pytest.importorskip("mcap.writer", reason="the extra mcap is not installed")
+    _, *events, _ = recording.entries(record)
+    assert recording.export_mcap(record, tmp_path / "x.mcap") == len(events) + 1
