@@ -20,6 +20,7 @@ from igrt_hw.commands import (
     bench,
     campaign,
     clearance,
+    cone_beam,
     demo,
     doctor,
     link,
@@ -65,7 +66,7 @@ def _everywhere(
 
 
 ROOMS = (
-    demo, serve, terminal, operate, quality, sights, audit, account, clearance, register, link, safety,
+    demo, serve, terminal, operate, quality, sights, audit, account, clearance, register, cone_beam, link, safety,
     doctor, bench, campaign,
 )  # fmt: skip
 for room in ROOMS:

@@ -2,20 +2,18 @@
 every exposure is counted.
 """
 
-import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from imaging_room import COUCH, Room, off_by
 from phantom_room import PANEL, true_pixels
-from virtual_imager import VirtualHistory, VirtualImager
 from xray_pairs import DEMO
 
-from igrt_firmware_sim.bench import VirtualRoom
-from igrt_firmware_sim.host import Host
-from igrt_hw.geometry import Correction, compose_correction, correction_to_pose
+from igrt_hw.geometry import Correction, compose_correction
 from igrt_hw.guidance.imager_calibration import (
     ImagerCalibration,
     PanelLag,
@@ -26,79 +24,20 @@ from igrt_hw.guidance.imager_geometry import FlexMap, ImagerPose
 from igrt_hw.guidance.imaging_protocol import protocol_for
 from igrt_hw.guidance.plan import LoadedPlan, load_plan
 from igrt_hw.guidance.refusal import InputRefused
-from igrt_hw.machine.catalogue import load_machine
-from igrt_hw.models.plan import PlannedField
+from igrt_hw.models.plan import PlannedField, PlannedMarker
 from igrt_hw.models.status import ImageView
 from igrt_hw.server.errors import JobError
-from igrt_hw.server.imaging import AcquiredPair, ImageTaker, LostExposure
-from igrt_hw.server.registering import PreparedPlan, register_pair
-
-COUCH = load_machine("linac_pedestal").couch()
-
-
-class Room:
-    """A virtual room with the service's taker on its imager."""
-
-    def __init__(self, *, known: ImagerCalibration | None = None, **options: Any) -> None:
-        self.room = VirtualRoom(**{"seed": 4, "patient": DEMO, **options})
-        self.room.perform("hand.exposure_switch", closed=True)
-        self.host = Host(self.room)
-        self.host.hello("couch")
-        self.host.hello("imager")
-        self.host.advance_ms(200)
-        self.imager = VirtualImager(self.room, self.host)
-        self.told: list[ImageView | LostExposure] = []
-        self.uids = 0
-        self.later_us = 0
-        self.taker = ImageTaker(
-            self.imager,  # type: ignore[arg-type]  # as much of a driver as a taker needs
-            VirtualHistory(self.room),  # type: ignore[arg-type]
-            known=known,
-            clock_us=lambda: self.room.now_us + self.later_us,
-            utc=lambda at_us: f"{at_us / 1e6:.3f} s",
-            new_uid=self._uid,
-        )
-
-    def _uid(self) -> str:
-        self.uids += 1
-        return f"1.2.{self.uids}"
-
-    def pair(self, site: str, fields: tuple[PlannedField, ...]) -> AcquiredPair:
-        return self.taker.take(
-            fields,
-            "setup",
-            threading.Event(),
-            lambda *_: None,
-            protocol=protocol_for(site),
-            exposed=self.told.append,
-        )
-
-    def needed(self) -> Correction:
-        return Correction.of(list(self.room.truth()["residual"].values())[:6])
-
-    def axes(self) -> tuple[float, ...]:
-        measured = self.room.truth()["measured"]
-        return tuple(float(measured[name]) for name in measured)
-
-    def move_to(self, axes: tuple[float, ...]) -> None:
-        self.host.advance_ms(1000)
-        self.host.move_by(tuple(a - b for a, b in zip(axes, self.axes(), strict=True)))
-        self.room.enable("enabled")
-        for _ in range(600):
-            self.host.advance_ms(100)
-            if max(abs(a - b) for a, b in zip(axes, self.axes(), strict=True)) < 0.05:
-                break
-        self.room.enable("released")
-        self.host.advance_ms(1500)
+from igrt_hw.server.imaging import AcquiredPair, LostExposure
+from igrt_hw.server.registering import (
+    PreparedPlan,
+    by_markers,
+    register_markers,
+    register_pair,
+)
 
 
 def setup_fields(loaded: LoadedPlan) -> tuple[PlannedField, ...]:
     return loaded.plan.isocentres[0].setup_fields[:2]
-
-
-def off_by(found: Correction, needed: Correction) -> float:
-    wrong = correction_to_pose(found) @ correction_to_pose(needed).inverse()
-    return float(np.linalg.norm(wrong.parameters()[:3]))
 
 
 @pytest.fixture(scope="module")
@@ -280,3 +219,32 @@ def pose_of(view: dict[str, list[float]], angle: float) -> ImagerPose:
         numbers = numbers - np.linalg.lstsq(slopes, miss(numbers), rcond=None)[0]
     assert np.abs(miss(numbers)).max() < 1e-2
     return ImagerPose.from_numbers(angle, numbers)
+
+
+@pytest.mark.slow
+def test_a_prostate_plan_with_markers_is_matched_by_them_with_a_residual_for_each(
+    plan: PreparedPlan,
+) -> None:
+    room = Room(markers=4, setup_error_mm=8.0, setup_error_deg=1.5, marker_spread_mm=15.0)
+    seeds = tuple(
+        PlannedMarker(name=f"seed {n}", position_dicom_mm=tuple(seed["centre_mm"]), sigma_mm=0.3)
+        for n, seed in enumerate(room.room.perform("scene")["markers_planned"], 1)
+    )
+    marked = replace(
+        plan.loaded, plan=plan.loaded.plan.model_copy(update={"markers": seeds, "site": "prostate"})
+    )
+    prepared = PreparedPlan(marked, plan.patient)
+    assert by_markers(marked, protocol_for("prostate"), "site")
+    pair = room.pair("prostate", setup_fields(marked))
+    found = register_markers(prepared, "ISO1", pair.images, COUCH, pair.stamp.couch_axes)
+    assert found.correction is not None
+    assert off_by(found.correction, room.needed()) < 1.0
+    summary = found.summary()
+    assert summary.method == "markers"
+    assert [marker.name for marker in summary.markers] == [seed.name for seed in seeds]
+    used = [marker for marker in summary.markers if marker.used]
+    assert len(used) >= 3
+    for marker in used:
+        assert marker.views == 2
+        assert marker.reprojection_px is not None
+        assert marker.reprojection_px < 1.5

@@ -121,6 +121,11 @@ class VirtualImager:
             self.break_next()
         return self.fetch(number)
 
+    def projection(self, source_angle_deg: float, cancel: Any = None) -> RawFrame:
+        """One frame of a scan."""
+        self.exposures += 1
+        return self.fetch(self.host._shoot(source_angle_deg, 0))
+
     def fetch(self, frame: int) -> RawFrame:
         """A frame with what FRAME_INFO says of it."""
         info = self.host.command("imager", FRAME_INFO, struct.pack("<I", frame)).body

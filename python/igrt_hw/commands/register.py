@@ -65,7 +65,7 @@ def register_command(
     from igrt_hw.guidance.plan import load_plan
 
     loaded = load_plan(plan)
-    planned, nominal = _poses(loaded, isocentre, couch)
+    planned, nominal = poses_of(loaded, isocentre, couch)
     views = _regions(_views(image, loaded), plan, loaded, nominal, structure, margin_mm, region)
     patient = registration.prepare(
         loaded.ct, loaded.body_contours_dicom_mm, curve=_curve(curve), emphasis=emphasis
@@ -84,7 +84,8 @@ def register_command(
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
-def _poses(loaded: LoadedPlan, isocentre: str | None, couch: str | None) -> tuple[Pose, Pose]:
+def poses_of(loaded: LoadedPlan, isocentre: str | None, couch: str | None) -> tuple[Pose, Pose]:
+    """fixed <- patient as planned, and by where the couch stood (`--couch`). Raises `InputRefused`."""
     from igrt_hw._core import Couch
     from igrt_hw.guidance.refusal import InputRefused
     from igrt_hw.server.placement import Placement

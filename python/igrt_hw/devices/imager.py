@@ -50,6 +50,7 @@ FRAME_OCTETS_MAX: Final = 64 * 1024 * 1024
 ARMS_S_MAX: Final = 40.0
 GANTRY_S_MAX: Final = 120.0
 PREPARE_S_MAX: Final = 5.0
+PREPARED_US_MAX: Final = 10_000_000  # the anode falls after 15 s
 EXPOSURE_S_MAX: Final = 15.0
 FETCH_S_MAX: Final = 600.0  # 1.5 MB at 115200 baud take 137 s
 POLL_S: Final = 0.1  # how often a wait looks at `cancel`
@@ -73,6 +74,7 @@ class ClpImager(ClpDevice[ImagerTelemetry]):
     ) -> None:
         super().__init__(settings, line_of)
         self.source_offset_deg = source_offset_deg
+        self._prepared_us = -PREPARED_US_MAX
 
     @classmethod
     def on_port(cls, port: PortSettings | str, source_offset_deg: float = 90.0) -> ClpImager:
@@ -137,6 +139,25 @@ class ClpImager(ClpDevice[ImagerTelemetry]):
         tell("exposing", 0.6)
         frame = self._expose_and_wait(ExposureKind.X_RAY, view.source_angle_deg, cancel)
         return self.fetch(frame, cancel, lambda text, part: tell(text, 0.7 + 0.3 * part))
+
+    def projection(
+        self, source_angle_deg: float, cancel: threading.Event | None = None
+    ) -> RawFrame:
+        """One frame of a scan: gantry, anode, exposure, transfer; technique and arms are set. Blocks; raises as
+        `acquire`."""
+        self.turn_gantry(source_angle_deg, cancel)
+        if monotonic_us() - self._prepared_us > PREPARED_US_MAX:
+            self._wait_answer(self.prepare(False), cancel, "PREPARE")
+            self._wait_answer(self.prepare(True), cancel, "PREPARE")
+            self._wait_status(
+                lambda s: ImagerFlag.PREPARED in s.flags,
+                PREPARE_S_MAX,
+                cancel,
+                "the anode to be ready",
+            )
+            self._prepared_us = monotonic_us()
+        frame = self._expose_and_wait(ExposureKind.X_RAY, source_angle_deg, cancel)
+        return self.fetch(frame, cancel)
 
     def extend_arms(
         self, cancel: threading.Event | None = None, progress: Progress | None = None

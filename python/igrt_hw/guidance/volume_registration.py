@@ -1,5 +1,6 @@
 """One volume of a patient against another: cone-beam CT to planning CT, and the correction that follows."""
 
+import math
 import time
 
 import numpy as np
@@ -7,25 +8,54 @@ from numpy.typing import NDArray
 
 from igrt_hw._core import CancelFlag, Pose, register_volumes
 from igrt_hw.geometry import Correction, Frame
+from igrt_hw.guidance.attenuation import WATER_PER_MM
 from igrt_hw.guidance.cbct import ConeBeamVolume
 from igrt_hw.guidance.ct import CtVolume
 from igrt_hw.guidance.refusal import InputRefused
 from igrt_hw.models.base import Frozen
+from igrt_hw.models.proposal import RegistrationSummary
 
 
 class VolumeRegistration(Frozen):
-    """What was found. `correction` brings the patient onto the plan and is None when the result is not believed."""
+    """What was found. `correction` brings the patient onto the plan and is None when the result is not believed.
+
+    `sigma_mm`, `sigma_deg`: standard deviations of lateral, longitudinal, vertical and of rotation, pitch, roll, by the
+    residuals of the voxels; the imager's geometry is not in them.
+    """
 
     believed: bool
     reasons: tuple[str, ...]
     correction: Correction | None
     fixed_from_patient: tuple[tuple[float, ...], ...] | None
     sigma_at_isocentre_mm: float
+    sigma_mm: tuple[float, float, float]
+    sigma_deg: tuple[float, float, float]
     similarity: float
     overlap: float
     spread_hu: float
     iterations: int
     duration_ms: float
+
+    def summary(self) -> RegistrationSummary:
+        """The part that a proposal carries; the residual is the miss at the isocentre exceeded in 5 % of cases.
+
+        Raises:
+            InputRefused: the result was not believed; the message holds the reasons.
+        """
+        if self.correction is None:
+            raise InputRefused("the cone-beam match was refused: " + "; ".join(self.reasons))
+        return RegistrationSummary(
+            correction=self.correction,
+            sigma_mm=self.sigma_mm,
+            sigma_deg=self.sigma_deg,
+            per_view_similarity=(self.similarity,),
+            verdict="reliable",
+            reasons=self.reasons,
+            # Chi-square of three degrees at 95 %, as if the three directions were alike.
+            residual_at_target_mm=self.sigma_at_isocentre_mm * math.sqrt(7.815 / 3.0),
+            duration_ms=self.duration_ms,
+            method="cone beam",
+        )
 
 
 def register_cone_beam(
@@ -35,6 +65,7 @@ def register_cone_beam(
     planned: Pose | NDArray[np.float64] | None = None,
     *,
     body: NDArray[np.bool_] | None = None,
+    water_per_mm: float = WATER_PER_MM,
     cancel: CancelFlag | None = None,
 ) -> VolumeRegistration:
     """Find the patient of a CT in a cone-beam volume.
@@ -45,6 +76,7 @@ def register_cone_beam(
         nominal: fixed <- patient by the couch at the scan; the search begins here.
         planned: fixed <- patient that the plan wants; `nominal` when the couch stood as planned.
         body: voxels of the CT that are patient; the CT table is left out with it.
+        water_per_mm: attenuation of water in the scan's beam, for HU.
         cancel: looked at before every step.
 
     Raises:
@@ -58,7 +90,7 @@ def register_cone_beam(
     moving = ct.hu if body is None else np.where(body, ct.hu, np.float32(np.nan))
     start = _matrix(nominal)
     found = register_volumes(
-        np.ascontiguousarray(cbct.hu()),
+        np.ascontiguousarray(cbct.hu(water_per_mm)),
         cbct.grid.fixed_from_index(),
         np.ascontiguousarray(moving, dtype=np.float32),
         ct.iec_patient_from_index(),
@@ -68,6 +100,8 @@ def register_cone_beam(
     pose = found.fixed_from_moving
     wanted = start if planned is None else _matrix(planned)
     believed = not found.reasons
+    spread = np.sqrt(np.diag(found.covariance))
+    pitch, roll, rotation = (float(np.degrees(x)) for x in spread[3:])  # turns about X, Y, Z
     shift = Pose.from_matrix(wanted @ np.linalg.inv(pose), Frame.FIXED, Frame.FIXED)
     return VolumeRegistration(
         believed=believed,
@@ -77,6 +111,8 @@ def register_cone_beam(
         if believed
         else None,
         sigma_at_isocentre_mm=float(np.sqrt(np.trace(found.covariance[:3, :3]))),
+        sigma_mm=(float(spread[0]), float(spread[1]), float(spread[2])),
+        sigma_deg=(rotation, pitch, roll),
         similarity=found.similarity,
         overlap=found.overlap,
         spread_hu=found.spread_hu,

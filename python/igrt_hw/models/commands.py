@@ -58,6 +58,8 @@ class AcquireImages(Frozen):
     """Take the pair of the plan's setup fields. After arrival the same command takes the verification pair."""
 
     kind: Literal["acquire_images"] = "acquire_images"
+    modality: Literal["pair", "cone beam"] = "pair"
+    """A pair of the plan's setup fields, or a cone-beam scan round the patient (minutes; docs/registration.md)."""
 
 
 class HandMatch(Frozen):

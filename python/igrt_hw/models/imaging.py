@@ -20,6 +20,8 @@ class DoseView(Frozen):
     exposures_in_course: int
     lost_in_course: int
     """Exposures that became no image; they count in every dose."""
+    scans_in_course: int
+    """Cone-beam scans; their projections are among the exposures."""
     pairs_usual: int
     pairs_most: int
     skin_mGy_fraction: float

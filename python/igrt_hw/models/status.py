@@ -153,6 +153,8 @@ class ImageView(Frozen):
     """Whether source and panel are where the imager's drawing has them, or where its flex map found them."""
     lag_corrected: bool = False
     """Whether charge of earlier frames was taken off; only where the panel's lag was measured."""
+    scan_uid: str = ""
+    """The cone-beam scan that this projection is of; empty for an image of its own."""
 
 
 class Activity(Frozen):

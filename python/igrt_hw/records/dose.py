@@ -31,15 +31,17 @@ class Exposure:
     mas: float
     dose_area_uGycm2: float
     lost: bool = False
+    scan_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FractionDose:
     """The exposures of one fraction: their number, mAs, dose-area product, and estimated skin dose of the worst
-    entrance."""
+    entrance. `single` are those that are of no scan."""
 
     fraction: int
     exposures: int
+    single: int
     mas: float
     dose_area_uGycm2: float
     skin_dose_mGy: float
@@ -89,6 +91,7 @@ def _exposure(entry: RecordEntry, patient_id: str, one: dict[str, Any]) -> Expos
         mas=float(one.get("mas", 0.0)),
         dose_area_uGycm2=float(one["dose_area_uGycm2"]),
         lost=bool(one.get("lost", False)),
+        scan_uid=str(one.get("scan_uid", "")),
     )
 
 
@@ -147,6 +150,7 @@ def _fraction(number: int, taken: list[Exposure], protocol: ImagingProtocol) -> 
     return FractionDose(
         fraction=number,
         exposures=len(taken),
+        single=sum(not one.scan_uid for one in taken),
         mas=sum(one.mas for one in taken),
         dose_area_uGycm2=sum(one.dose_area_uGycm2 for one in taken),
         # Nobody knows through which skin a lost exposure went: it is added to the worst.
@@ -163,11 +167,11 @@ def _skin_of_area(dose_area_uGycm2: float, protocol: ImagingProtocol) -> float: 
 
 
 def _fraction_warnings(fraction: FractionDose, protocol: ImagingProtocol) -> list[str]:
-    pairs = fraction.exposures / 2.0
+    pairs = fraction.single / 2.0
     if pairs <= protocol.pairs_per_fraction_max:
         return []
     return [
-        f"fraction {fraction.fraction} was imaged {fraction.exposures} times ({pairs:g} pairs; "
+        f"fraction {fraction.fraction} was imaged {fraction.single} times ({pairs:g} pairs; "
         f"{protocol.pairs_per_fraction_max} is the most by protocol): before another "
         "exposure say what it will show that the last one did not"
     ]
@@ -182,6 +186,7 @@ def dose_view(
     book = ledger(kept, patient_id, protocol)
     now = next((f for f in book.fractions if f.fraction == fraction), None)
     made = 0 if now is None else now.exposures
+    single = 0 if now is None else now.single
     return DoseView(
         site=protocol.site,
         protocol=protocol.title,
@@ -189,6 +194,7 @@ def dose_view(
         exposures_in_fraction=made,
         exposures_in_course=len(taken),
         lost_in_course=sum(one.lost for one in taken),
+        scans_in_course=len({one.scan_uid for one in taken if one.scan_uid}),
         pairs_usual=protocol.pairs_per_fraction,
         pairs_most=protocol.pairs_per_fraction_max,
         skin_mGy_fraction=0.0 if now is None else now.skin_dose_mGy,
@@ -198,7 +204,7 @@ def dose_view(
         dose_area_uGycm2_course=book.dose_area_uGycm2,
         uncertainty_factor=load_tube().uncertainty_factor,
         alara=protocol.alara,
-        repeat=_before_another(made, protocol),
+        repeat=_before_another(single, protocol),
         warnings=book.warnings,
     )
 

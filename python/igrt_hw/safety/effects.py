@@ -19,6 +19,7 @@ class AcquireImages:
     fields: tuple[PlannedField, ...]
     purpose: Literal["setup", "verification"]
     site: str = ""
+    modality: Literal["pair", "cone beam"] = "pair"
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,15 +172,25 @@ class People(DailyQa):
         if not answer.accepted or m.isocentre is None:
             return answer
         purpose = "verification" if m.state is S.ARRIVED else "setup"
+        command = user.command
+        scans = isinstance(command, commands.AcquireImages) and command.modality == "cone beam"
         request = self._await(
-            "imaging", f"{purpose} pair", m.config.imaging_us, user.username, now_us
+            "imaging",
+            f"{purpose} {'scan' if scans else 'pair'}",
+            m.config.scan_us if scans else m.config.imaging_us,
+            user.username,
+            now_us,
         )
         self._emit(fx.RefreshPermission("imager", now_us + m.config.permission_us))
         fields = m.isocentre.setup_fields[:2]
         site = m.plan.site if m.plan is not None else ""
         self._emit(
             fx.AcquireImages(
-                request, fields, "verification" if m.state is S.ARRIVED else "setup", site
+                request,
+                fields,
+                "verification" if m.state is S.ARRIVED else "setup",
+                site,
+                "cone beam" if scans else "pair",
             )
         )
         return fx.Answer(True, "Imaging has begun.")

@@ -246,6 +246,7 @@ class SupervisorConfig(Frozen):
     reset_us: int = 5 * SECOND_US
     home_us: int = 2 * SECOND_US
     imaging_us: int = 5 * MINUTE_US
+    scan_us: int = 15 * MINUTE_US
     registration_us: int = 10 * MINUTE_US
     path_check_us: int = 3 * MINUTE_US
 

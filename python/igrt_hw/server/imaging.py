@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -26,6 +26,7 @@ from igrt_hw.guidance.imager_calibration import ImagerCalibration
 from igrt_hw.guidance.imager_geometry import FlexMap, PanelFormat
 from igrt_hw.guidance.imaging_protocol import ImagingProtocol
 from igrt_hw.guidance.panel import CorrectedImage, PanelCalibration, field_region
+from igrt_hw.guidance.scan_protocol import ScanProtocol
 from igrt_hw.link.errors import Refused
 from igrt_hw.models.base import Frozen
 from igrt_hw.models.plan import PlannedField
@@ -87,11 +88,23 @@ class StoredImage:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Scan:
+    """A cone-beam scan: line integrals (rows, cols) of each projection with its geometry. `image_uids` are those of
+    the two projections that are shown for it."""
+
+    protocol: ScanProtocol
+    line_integrals: tuple[NDArray[np.float32], ...]
+    geometries: tuple[PanelGeometry, ...]
+    image_uids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class AcquiredPair:
-    """The images, and where the couch stood in that instant."""
+    """The images, and where the couch stood in that instant. Of a scan, the two projections to be looked at."""
 
     stamp: ImageStamp
     images: tuple[StoredImage, ...]
+    scan: Scan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +211,64 @@ class ImageTaker:
             for (frame, image_view, image), view in zip(pair, views, strict=True)
         )
         return AcquiredPair(self._stamp([frame for frame, _, _ in pair], images), images)
+
+    def scan(
+        self,
+        purpose: Purpose,
+        cancel: threading.Event,
+        progress: Progress,
+        *,
+        protocol: ScanProtocol | None = None,
+        exposed: Exposed = lambda _: None,
+    ) -> AcquiredPair:
+        """Take a cone-beam scan, projection by projection, and park the arms again.
+
+        The couch is watched at every projection. Raises as `take`.
+        """
+        asked = protocol or ScanProtocol()
+        angles, scan_uid = asked.source_angles_deg(), self._new_uid()
+        view = _scan_view(asked)
+        for angle in angles:
+            self._pose_is_known(replace(view, source_angle_deg=angle))
+        meter = DoseMeter(self._imager, exposed)
+        lines, geometries, shown = [], [], {}
+        samples: list[CouchTelemetry] = []
+        frame = None
+        try:
+            calibration = self._calibrate(view, cancel, progress)
+            self._imager.technique(view).result(5.0)
+            self._patiently(lambda: self._imager.extend_arms(cancel), cancel)
+            wanted = (_nearest(angles, 0.0), _nearest(angles, 90.0))
+            for number, angle in enumerate(angles):
+                progress(
+                    f"projection {number + 1} of {len(angles)}", 0.05 + 0.85 * number / len(angles)
+                )
+                frame = self._patiently(partial(self._imager.projection, angle, cancel), cancel)
+                image_view = self._image_view(frame, purpose).model_copy(
+                    update={"scan_uid": scan_uid}
+                )
+                meter.told(image_view)
+                samples += self._around(frame)
+                image = self._panel.corrected(frame, calibration)
+                stored = self._stored(frame, view, image_view, image)
+                lines.append(image.line_integrals)
+                geometries.append(stored.geometry)
+                if angle in wanted:
+                    shown[angle] = stored
+            progress("parking the arms", 0.92)
+            self._imager.prepare(False).result(5.0)
+            self._patiently(lambda: self._imager.park_arms(cancel), cancel)
+        except Exception:
+            self._panel.forget()
+            meter.settle()
+            if not cancel.is_set():
+                with suppress(Exception):
+                    self._imager.park_arms(cancel)
+            raise
+        images = tuple(shown[angle] for angle in sorted(shown, key=abs))
+        stamp = self._stamped(samples, images, _known(frame.begin_us if frame else None))
+        uids = tuple(image.view.image_uid for image in images)
+        return AcquiredPair(stamp, images, Scan(asked, tuple(lines), tuple(geometries), uids))
 
     def _shortest_way(self, views: Sequence[View]) -> list[int]:
         """Order of the views from where the gantry stands: the nearer one first. It turns slowly over a patient."""
@@ -316,20 +387,26 @@ class ImageTaker:
             geometry_covariance=covariance,
         )
 
-    def _stamp(self, frames: Sequence[RawFrame], images: Sequence[StoredImage]) -> ImageStamp:
-        """Where the couch stood while the frames were exposed, by its own encoders; it must not have moved."""
-        samples: list[CouchTelemetry] = []
-        for frame in frames:
-            begin_us, end_us = _known(frame.begin_us), _known(frame.end_us)
-            around = self._history.between(
-                begin_us - AROUND_EXPOSURE_US, end_us + AROUND_EXPOSURE_US
+    def _around(self, frame: RawFrame) -> list[CouchTelemetry]:
+        """What the couch said while a frame was exposed."""
+        begin_us, end_us = _known(frame.begin_us), _known(frame.end_us)
+        around = self._history.between(begin_us - AROUND_EXPOSURE_US, end_us + AROUND_EXPOSURE_US)
+        if not around:
+            raise JobError(
+                f"the couch was not heard while frame {frame.frame} was exposed: "
+                "its pose is not known, acquire the images again"
             )
-            if not around:
-                raise JobError(
-                    f"the couch was not heard while frame {frame.frame} was exposed: "
-                    "its pose is not known, acquire the images again"
-                )
-            samples += around
+        return list(around)
+
+    def _stamp(self, frames: Sequence[RawFrame], images: Sequence[StoredImage]) -> ImageStamp:
+        """The stamp of a pair, dated by its first exposure."""
+        samples = [told for frame in frames for told in self._around(frame)]
+        return self._stamped(samples, images, min(_known(frame.begin_us) for frame in frames))
+
+    def _stamped(
+        self, samples: Sequence[CouchTelemetry], images: Sequence[StoredImage], acquired_us: int
+    ) -> ImageStamp:
+        """Where the couch stood while everything was exposed, by its own encoders; it must not have moved."""
         axes = np.array([told.primary for told in samples])
         spread = np.ptp(axes, axis=0)
         for value, unit in zip(spread, samples[0].axis_units, strict=True):
@@ -337,7 +414,6 @@ class ImageTaker:
                 raise JobError(
                     f"the couch moved by {value:.2f} {unit} between the exposures: acquire the images again"
                 )
-        acquired_us = min(_known(frame.begin_us) for frame in frames)
         return ImageStamp(
             image_uids=tuple(image.view.image_uid for image in images),
             acquired_us=acquired_us,
@@ -345,6 +421,20 @@ class ImageTaker:
             couch_axes=tuple(float(value) for value in np.median(axes, axis=0)),
             brakes_on=all(CouchFlag.BRAKES_ON in told.flags for told in samples),
         )
+
+
+def _nearest(angles_deg: Sequence[float], wanted_deg: float) -> float:
+    return min(angles_deg, key=lambda angle: abs(wrap_deg(angle - wanted_deg)))
+
+
+def _scan_view(protocol: ScanProtocol) -> View:
+    return View(
+        source_angle_deg=protocol.source_angles_deg()[0],
+        kvp=protocol.kvp,
+        mas=protocol.mas,
+        binning=protocol.binning,
+        field_mm=protocol.field_mm,
+    )
 
 
 class DoseMeter:

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from igrt_hw._core import CancelFlag, Couch, Pose
 from igrt_hw.geometry import Frame
+from igrt_hw.guidance.cbct import reconstruct
+from igrt_hw.guidance.cbct_projections import prepare_scan
 from igrt_hw.guidance.fiducials import FiducialResult, find_fiducials, register_fiducials
 from igrt_hw.guidance.imaging_protocol import ImagingProtocol
 from igrt_hw.guidance.marker_motion import Fiducial
 from igrt_hw.guidance.markers import GOLD_SEED
+from igrt_hw.guidance.mask import body_mask
 from igrt_hw.guidance.orientation import iec_patient_point
 from igrt_hw.guidance.overlay import drr
 from igrt_hw.guidance.plan import LoadedPlan
@@ -26,12 +29,13 @@ from igrt_hw.guidance.registration import (
     prepare,
     register,
 )
+from igrt_hw.guidance.volume_registration import VolumeRegistration, register_cone_beam
 from igrt_hw.server.errors import JobError
-from igrt_hw.server.imaging import StoredImage
+from igrt_hw.server.imaging import Scan, StoredImage
 from igrt_hw.server.placement import Placement
 
 Method = Literal["site", "anatomy", "markers"]
-Registered = RegistrationResult | FiducialResult
+Registered = RegistrationResult | FiducialResult | VolumeRegistration
 MARKERS_MIN = 2  # one marker tells no outlier from a shift
 
 
@@ -94,6 +98,42 @@ def register_markers(
     if result.correction is None:
         reasons = "; ".join(reason.sentence for reason in result.reasons)
         raise JobError(f"the markers are not believed: {reasons}")
+    return result
+
+
+def register_scan(
+    plan: PreparedPlan,
+    isocentre_id: str,
+    scan: Scan,
+    couch: Couch,
+    couch_axes: tuple[float, ...],
+    *,
+    cancel: CancelFlag | None = None,
+) -> VolumeRegistration:
+    """Reconstruct a cone-beam scan and find the patient in it; `cancel` as for a pair.
+
+    Raises `JobError` when the result is not believed.
+    """
+    placement = Placement.of(plan.loaded, isocentre_id)
+    ready = prepare_scan(scan.line_integrals, scan.geometries, scan.protocol.field_mm)
+    volume = reconstruct(
+        ready.projections,
+        ready.geometries,
+        scan.protocol.grid(),
+        hann=scan.protocol.hann,
+        cancel=cancel,
+    )
+    result = register_cone_beam(
+        volume,
+        plan.loaded.ct,
+        placement.at(couch, couch_axes),
+        placement.planned,
+        body=body_mask(plan.loaded.ct, plan.loaded.body_contours_dicom_mm),
+        water_per_mm=scan.protocol.water_per_mm,
+        cancel=cancel,
+    )
+    if result.correction is None:
+        raise JobError(f"the cone-beam scan is not believed: {'; '.join(result.reasons)}")
     return result
 
 

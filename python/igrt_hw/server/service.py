@@ -67,6 +67,7 @@ from igrt_hw.server.imaging import (
     ImageTaker,
     LostExposure,
     Progress,
+    Scan,
     StoredImage,
 )
 from igrt_hw.server.pictures import Picture, scaled
@@ -78,6 +79,7 @@ from igrt_hw.server.registering import (
     drr_of,
     register_markers,
     register_pair,
+    register_scan,
 )
 from igrt_hw.server.room_view import RoomViewer, Standing
 from igrt_hw.server.scribe import Scribe, ScribeError
@@ -134,6 +136,7 @@ class _Shelf:
     images: dict[str, StoredImage] = field(default_factory=dict)
     plan_uid: str = ""
     couch_axes: tuple[float, ...] = ()
+    scan: Scan | None = None
     registered_axes: tuple[float, ...] = ()
     registered: Registered | None = None
     registered_uids: tuple[str, ...] = ()
@@ -393,6 +396,7 @@ class Service:
         def done(pair: AcquiredPair) -> ev.Event:
             self._shelf.images |= {image.view.image_uid: image for image in pair.images}
             self._shelf.couch_axes = pair.stamp.couch_axes
+            self._shelf.scan = pair.scan
             for image in pair.images:
                 for text in image.notes:
                     self.note("image note", "guidance", text, {"image_uid": image.view.image_uid})
@@ -403,13 +407,17 @@ class Service:
         self._job(
             effect.request,
             "imaging",
-            lambda tell: taker.take(
-                effect.fields,
-                effect.purpose,
-                cancel,
-                tell,
-                protocol=protocol_for(effect.site),
-                exposed=exposed,
+            lambda tell: (
+                taker.scan(effect.purpose, cancel, tell, exposed=exposed)
+                if effect.modality == "cone beam"
+                else taker.take(
+                    effect.fields,
+                    effect.purpose,
+                    cancel,
+                    tell,
+                    protocol=protocol_for(effect.site),
+                    exposed=exposed,
+                )
             ),
             done,
         )
@@ -472,6 +480,7 @@ class Service:
         couch = self._parts.machine.couch()
         missing = [uid for uid in effect.image_uids if uid not in self._shelf.images]
         images = [self._shelf.images[uid] for uid in effect.image_uids if uid not in missing]
+        scan = self._shelf.scan
 
         cancel = self._cancellable()
 
@@ -484,6 +493,10 @@ class Service:
         def search() -> Registered:
             if missing:
                 raise JobError("the images are not here any more: acquire them again")
+            if scan is not None and scan.image_uids == effect.image_uids:
+                return register_scan(
+                    plan, effect.isocentre_id, scan, couch, effect.couch_axes, cancel=cancel
+                )
             protocol = protocol_for(plan.loaded.plan.site)
             if by_markers(plan.loaded, protocol, effect.method):
                 return register_markers(
