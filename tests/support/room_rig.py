@@ -134,6 +134,7 @@ class ModelCouch:
     faults: tuple[str, ...] = ()
     extra: dict[str, object] = field(default_factory=dict)
     corrupt_digest: bool = False
+    cuts_corners: bool = False
     land_off_mm: float = 0.0
     permission_seen_us: int = -1
     jogging: tuple[int, float] | None = None
@@ -177,16 +178,31 @@ class ModelCouch:
             return
         self.state, self.stop_cause = "moving", "none"
         self.progress = min(1.0, self.progress + dt_us / 1e6)
-        target = [
-            v / (1000 if unit == "mm" else 1_000_000)
-            for v, unit in zip(self.plan.waypoints[-1], MODEL.axis_units, strict=True)
-        ]
-        self.axes = tuple(
-            a + self.progress * (b - a) for a, b in zip(self.start, target, strict=True)
-        )
+        self.axes = self._on_the_way()
         if self.progress >= 1.0:
             self.state, self.stop_cause = "arrived", "arrived"
             self.axes = (self.axes[0] + self.land_off_mm, *self.axes[1:])
+
+    def _on_the_way(self) -> tuple[float, ...]:
+        """Where the couch is: through every waypoint in turn, or past all of them but the last."""
+        assert self.plan is not None
+        kept = self.plan.waypoints[-1:] if self.cuts_corners else self.plan.waypoints
+        stops = [
+            self.start,
+            *(
+                tuple(
+                    v / (1000 if unit == "mm" else 1_000_000)
+                    for v, unit in zip(point, MODEL.axis_units, strict=True)
+                )
+                for point in kept
+            ),
+        ]
+        at = self.progress * (len(stops) - 1)
+        piece = min(int(at), len(stops) - 2)
+        share = at - piece
+        return tuple(
+            a + share * (b - a) for a, b in zip(stops[piece], stops[piece + 1], strict=True)
+        )
 
     def jog(self, axis: int, speed: float, now_us: int) -> str:
         """As section 6 of the protocol: with the enable held only, ending 200 ms after the last JOG."""

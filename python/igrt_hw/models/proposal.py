@@ -99,6 +99,8 @@ class ProposalContent(Frozen):
     axis_units: tuple[Literal["mm", "deg"], ...]
     start_axes: tuple[float, ...]
     target_axes: tuple[float, ...]
+    via_axes: tuple[tuple[float, ...], ...] = ()
+    """Where the couch comes to rest on the way: the base couch of a hexapod first, then the platform. One approval."""
     limits_hash: str
     machine_hash: str
     clearance: ClearanceStrip

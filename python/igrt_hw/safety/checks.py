@@ -8,17 +8,19 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from igrt_hw.geometry import AXIS_NAMES, Correction, leverage_mm, wrap_deg
 from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.plan import PlannedIsocentre, TreatmentPlan
 from igrt_hw.models.proposal import Check, CheckOutcome, ClearanceStrip, ImageStamp
 from igrt_hw.models.qa import QaStanding
-from igrt_hw.safety.couch_model import CouchModel, rotation_total_deg
+from igrt_hw.safety.couch_model import CouchModel, Stages, rotation_total_deg
 from igrt_hw.safety.events import CouchHeard, RegistrationDone
 from igrt_hw.safety.rules import SiteRule, SupervisorConfig
 
+SINGULAR_MARGIN = 0.02
+"""Nearer to a singularity than this no couch goes; neutral platforms of treatment couches have 0.1."""
 PASS, WARN, REFUSE = CheckOutcome.PASS, CheckOutcome.WARN, CheckOutcome.REFUSE
 
 
@@ -42,6 +44,12 @@ class ProposalInputs:
     last_shift: Correction | None = None
     daily_qa: QaStanding | None = None
     """None: not asked for in this mode."""
+    stages: Stages = field(default_factory=Stages)
+
+    @property
+    def via_axes(self) -> tuple[tuple[float, ...], ...]:
+        """Where the couch comes to rest on the way."""
+        return self.stages.via
 
     @property
     def correction(self) -> Correction:
@@ -229,13 +237,12 @@ def planned_position(given: ProposalInputs) -> Check:
 def axis_limits(given: ProposalInputs) -> Check:
     """Every axis target is inside its limits; nothing is clamped."""
     outside, smallest = [], (float("inf"), "")
-    rows = zip(
-        given.model.axis_names,
-        given.model.axis_units,
-        given.target_axes,
-        given.model.limits,
-        strict=True,
-    )
+    model = given.model
+    rows = [
+        row
+        for axes in (*given.via_axes, given.target_axes)
+        for row in zip(model.axis_names, model.axis_units, axes, model.limits, strict=True)
+    ]
     for name, unit, value, (lower, upper) in rows:
         margin = min(value - lower, upper - value)
         smallest = min(smallest, (margin, unit))
@@ -252,6 +259,33 @@ def axis_limits(given: ProposalInputs) -> Check:
         detail,
         "clinical facts 7.5 no 10: refuse, do not clamp",
         smallest,
+    )
+
+
+def legs_and_singularities(given: ProposalInputs) -> Check:
+    """Legs and singularities keep their distance all along the way, every stage of it."""
+    legs, (name, margin) = given.stages.leg_margin_mm, given.stages.singularity
+    problems = []
+    if legs is not None and legs < 0.0:
+        problems.append(f"a leg would be {-legs:.2f} mm past its range")
+    if given.via_axes and given.couch.assurance:
+        problems.append(
+            "the base couch would have to move, and this controller moves the platform alone"
+        )
+    if margin < SINGULAR_MARGIN:
+        problems.append(f"the couch would come to {margin:.3f} of a singularity ({name})")
+    words = f"nearest singularity {margin:.2f} away ({name})"
+    if legs is not None:
+        words = f"legs keep {legs:.1f} mm; {words}"
+    if given.via_axes:
+        words += "; in two stages: the base couch first, then the platform"
+    return _answer(
+        "legs and singularities",
+        "Legs and singularities keep their distance all along the way, every stage of it.",
+        REFUSE if problems else PASS,
+        "; ".join(problems) + ". " + what_can_be_done(given.correction) if problems else words,
+        "a hexapod loses a direction where its legs cannot hold it; two-stage hand-off (HexaPOD 2019)",
+        None if legs is None else (legs, "mm"),
     )
 
 
@@ -432,6 +466,7 @@ CHECKS: tuple[Callable[[ProposalInputs], Check], ...] = (
     last_shift,
     isocentre_distance,
     axis_limits,
+    legs_and_singularities,
     limits_version,
     speed,
     second_channel,

@@ -27,6 +27,24 @@ class PoseDifference:
     deg: float
 
 
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """How a couch performs a correction: by which stops, and how near its legs and singularities it comes.
+
+    Attributes:
+        via: axes at which it comes to rest before the target: where the base couch of a hexapod has carried the
+            platform. Empty: one straight move.
+        leg_margin_mm: least distance of any leg to the end of its range anywhere on the way; None without legs.
+        singularity: the nearest singularity on the way in words, and its least margin (1 far away, 0 at it).
+        base_axes: where the base couch stands afterwards (mm, mm, mm, deg); None for a couch without one.
+    """
+
+    via: tuple[tuple[float, ...], ...] = ()
+    leg_margin_mm: float | None = None
+    singularity: tuple[str, float] = ("none", 1.0)
+    base_axes: tuple[float, float, float, float] | None = None
+
+
 class CouchModel(Protocol):
     """One couch: its axes, its limits, and the two sums that the supervisor needs done."""
 
@@ -66,6 +84,18 @@ class CouchModel(Protocol):
         """Axis targets of C . M(start_axes), of all branches the nearest to the start; axis limits are NOT applied.
 
         Raises `UnreachableError` where no position exists at all.
+        """
+
+    def stages(
+        self,
+        start_axes: tuple[float, ...],
+        target_axes: tuple[float, ...],
+        correction: Correction,
+        base_axes: tuple[float, float, float, float] | None,
+    ) -> Stages:
+        """The way from start to target. `base_axes`: where the base couch stands; None: where the description says.
+
+        Raises `UnreachableError` where neither one stage nor two lead there.
         """
 
     def limit_problem(self, axes: tuple[float, ...]) -> str:

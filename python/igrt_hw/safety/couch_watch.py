@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from igrt_hw.models.proposal import Verification
+from itertools import pairwise
+
+from igrt_hw.models.proposal import ProposalContent, Verification
 from igrt_hw.models.status import LoopState
 from igrt_hw.safety import events as ev
 from igrt_hw.safety.approvals import (
@@ -142,20 +144,16 @@ class CouchWatch(Timekeeper):
             self._fault("run-on", "the enable is released and the couch still moves", now_us)
 
     def _off_line(self, axes: tuple[float, ...]) -> tuple[float, float]:
-        """Largest distance, per unit, of the axes from the straight line between approved start and target."""
+        """Largest distance, per unit, of the axes from the nearest straight piece of the approved way."""
         content = self._m.proposal.content if self._m.proposal is not None else None
         if content is None:
             return 0.0, 0.0
-        along = axis_shifts(content)
-        so_far = axis_shifts(content.model_copy(update={"target_axes": axes}))
-        # Axes in different units: the fraction of the way is the one that the largest mover is at.
-        weight = sum(d * d for d in along)
-        s = sum(a * b for a, b in zip(along, so_far, strict=True)) / weight if weight > 0 else 0.0
-        s = min(1.0, max(0.0, s))
-        off = {"mm": 0.0, "deg": 0.0}
-        for unit, there, total in zip(content.axis_units, so_far, along, strict=True):
-            off[unit] = max(off[unit], abs(there - s * total))
-        return off["mm"], off["deg"]
+        stops = (content.start_axes, *content.via_axes, content.target_axes)
+        config = self._m.config
+        return min(
+            (_off_piece(content, first, last, axes) for first, last in pairwise(stops)),
+            key=lambda off: max(off[0] / config.path_mm, off[1] / config.path_deg),
+        )
 
     def _arrived(self, couch: ev.CouchHeard, now_us: int) -> None:
         m = self._m
@@ -171,6 +169,7 @@ class CouchWatch(Timekeeper):
         if m.state is S.ARRIVED:
             m.stamp, m.images, m.registration, m.images_problem = None, (), None, ""
             m.rest_axes = couch.primary
+            m.base_axes = m.base_after
             if m.proposal is not None:
                 m.last_shift = m.proposal.content.registration.correction
             self._record("arrival", "couch", sentence, m.verification.model_dump(mode="json"))
@@ -224,3 +223,22 @@ class CouchWatch(Timekeeper):
             passed=False,
             reason=reason,
         )
+
+
+def _off_piece(
+    content: ProposalContent,
+    first: tuple[float, ...],
+    last: tuple[float, ...],
+    axes: tuple[float, ...],
+) -> tuple[float, float]:
+    """How far the axes are from one straight piece: largest distance in mm, and in degrees."""
+    along = axis_shifts(content.model_copy(update={"start_axes": first, "target_axes": last}))
+    so_far = axis_shifts(content.model_copy(update={"start_axes": first, "target_axes": axes}))
+    # Axes in different units: the fraction of the way is the one that the largest mover is at.
+    weight = sum(d * d for d in along)
+    s = sum(a * b for a, b in zip(along, so_far, strict=True)) / weight if weight > 0 else 0.0
+    s = min(1.0, max(0.0, s))
+    off = {"mm": 0.0, "deg": 0.0}
+    for unit, there, total in zip(content.axis_units, so_far, along, strict=True):
+        off[unit] = max(off[unit], abs(there - s * total))
+    return off["mm"], off["deg"]

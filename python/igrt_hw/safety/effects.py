@@ -49,6 +49,8 @@ class CheckPath:
     stop_mm: float
     purpose: Literal["correction", "manual"] = "correction"
     """A correction has a registered patient; manual motion has the plan's placement of one, or nobody's."""
+    via_axes: tuple[tuple[float, ...], ...] = ()
+    """Stops on the way; every piece is straight."""
 
 
 @dataclass(frozen=True, slots=True)

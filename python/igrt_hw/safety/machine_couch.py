@@ -6,6 +6,8 @@ import hashlib
 import struct
 from typing import Literal
 
+import numpy as np
+
 from igrt_hw import _core
 from igrt_hw.geometry import (
     AXIS_NAMES,
@@ -18,12 +20,15 @@ from igrt_hw.geometry import (
 )
 from igrt_hw.guidance.daily_shift import ShiftTest, judge_shift
 from igrt_hw.machine import Machine
-from igrt_hw.machine.description import Axis
+from igrt_hw.machine.description import Axis, HexapodChain
+from igrt_hw.machine.hexapod_split import split_correction
 from igrt_hw.models.qa import QaLevel
-from igrt_hw.safety.couch_model import PoseDifference, UnreachableError
+from igrt_hw.safety.couch_model import PoseDifference, Stages, UnreachableError
 
 Axes = tuple[float, ...]
 DIFFERENCES_MAX = 16
+PATH_SAMPLES = 33
+"""Places looked at along a straight move: every millimetre of the largest correction."""
 _STILL = Pose.identity(Frame.FIXED, Frame.FIXED)
 
 
@@ -90,6 +95,35 @@ class MachineCouch:
             return compose_correction(self._couch, start_axes, correction, within_limits=False)
         except _core.CoreError as error:
             raise UnreachableError(str(error)) from error
+
+    def stages(
+        self,
+        start_axes: Axes,
+        target_axes: Axes,
+        correction: Correction,
+        base_axes: tuple[float, float, float, float] | None,
+    ) -> Stages:
+        """A hexapod: the platform alone, or its base couch first. Any other couch: one straight move."""
+        if not isinstance(self._machine.description.chain, HexapodChain):
+            return Stages(singularity=self._least_singular(start_axes, target_axes))
+        couch = self._couch if base_axes is None else self._couch.with_base_axes(base_axes)
+        try:
+            plan = split_correction(self._machine, couch, start_axes, correction)
+        except _core.CoreError as error:
+            raise UnreachableError(str(error)) from error
+        return Stages(
+            via=tuple(stage.end for stage in plan.stages[:-1]),
+            leg_margin_mm=min(stage.leg_margin_mm for stage in plan.stages),
+            singularity=min((stage.singularity for stage in plan.stages), key=lambda s: s[1]),
+            base_axes=plan.stages[-1].base_axes,
+        )
+
+    def _least_singular(self, start: Axes, target: Axes) -> tuple[str, float]:
+        shares = np.linspace(0.0, 1.0, PATH_SAMPLES)[:, None]
+        along = np.array(start) + shares * (np.array(target) - np.array(start))
+        names, margins = self._couch.singularity_many(along)
+        least = int(np.argmin(margins))
+        return names[least], float(margins[least])
 
     def limit_problem(self, axes: tuple[float, ...]) -> str:
         """What the axes, or the legs of a hexapod, exceed; empty if nothing."""

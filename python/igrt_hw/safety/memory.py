@@ -177,6 +177,10 @@ class Memory:
     wrong: int = 0
     motion: Motion | None = None
     executed: frozenset[str] = frozenset()
+    base_axes: tuple[float, float, float, float] | None = None
+    """Where the base couch of a hexapod stands after what it was last moved by; None: where its description says."""
+    base_after: tuple[float, float, float, float] | None = None
+    """Where it will stand when the proposal has been executed."""
     rest_axes: tuple[float, ...] | None = None
     """Where the couch has to stand while it is at rest: at the images, later at the arrival."""
     verification: Verification | None = None

@@ -245,6 +245,7 @@ class People(DailyQa):
             )
             return replace(answer, data={"checks": found})
         m.draft, m.proposal = candidate, None
+        m.base_after = candidate.given.stages.base_axes
         m.path_gantry_deg = m.imager.last.gantry_deg if m.imager.last is not None else None
         request = self._await(
             "path check", "clearance along the path", m.config.path_check_us, user.username, now_us
@@ -257,6 +258,7 @@ class People(DailyQa):
                 given.target_axes,
                 m.config.clearance_warn_mm,
                 m.config.clearance_stop_mm,
+                via_axes=given.via_axes,
             )
         )
         return fx.Answer(True, "Axis targets found; the path is being checked.")
@@ -273,7 +275,9 @@ class People(DailyQa):
             return
         correction = m.registration.summary.correction
         try:
-            target = proposals.targets(m.model, m.stamp.couch_axes, correction)
+            start = m.stamp.couch_axes
+            target = proposals.targets(m.model, start, correction)
+            stages = proposals.stages(m.model, start, target, correction, m.base_axes)
         except (UnreachableError, ValueError) as error:
             m.candidate_problem = f"{error}. {what_can_be_done(correction)}"
             return
@@ -293,6 +297,7 @@ class People(DailyQa):
             history=m.history,
             last_shift=m.last_shift,
             daily_qa=m.daily_qa if m.mode == "clinical rehearsal" else None,
+            stages=stages,
         )
         m.candidate = proposals.draft(f"P-{self._draw(1 << 48):012x}", given)
         if m.candidate.refusals:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from igrt_hw.geometry import Correction
 from igrt_hw.models.proposal import Check, CheckOutcome, ClearanceStrip, Proposal, ProposalContent
 from igrt_hw.safety import checks
 from igrt_hw.safety.canonical import canonical_digest
 from igrt_hw.safety.checks import ProposalInputs
-from igrt_hw.safety.couch_model import CouchModel, rotation_total_deg
+from igrt_hw.safety.couch_model import CouchModel, Stages, rotation_total_deg
 from igrt_hw.safety.motion_plan import MotionPlan, on_wire_grid, to_wire
 from igrt_hw.safety.rules import SupervisorConfig
+
+BaseAxes = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,18 @@ def targets(
 ) -> tuple[float, ...]:
     """Axis targets of C . M(axes), on the grid that the line can carry. Raises `UnreachableError`."""
     return on_wire_grid(model.solve(axes, correction), model.axis_units)
+
+
+def stages(
+    model: CouchModel,
+    start: tuple[float, ...],
+    target: tuple[float, ...],
+    correction: Correction,
+    base_axes: BaseAxes | None,
+) -> Stages:
+    """The way to a target, its stops on the grid of the line. Raises `UnreachableError`."""
+    found = model.stages(start, target, correction, base_axes)
+    return replace(found, via=tuple(on_wire_grid(axes, model.axis_units) for axes in found.via))
 
 
 def draft(proposal_id: str, given: ProposalInputs) -> Draft:
@@ -72,6 +86,7 @@ def finish(waiting: Draft, strip: ClearanceStrip, now_us: int) -> Proposal:
         axis_units=given.model.axis_units,
         start_axes=given.stamp.couch_axes,
         target_axes=given.target_axes,
+        via_axes=given.via_axes,
         limits_hash=given.model.limits_hash,
         machine_hash=given.model.machine_hash,
         clearance=strip,
@@ -105,5 +120,7 @@ def motion_plan(
         start=to_wire(content.start_axes, content.axis_units),
         start_tolerance_linear_um=round(config.moved_mm * 1000),
         start_tolerance_rotary_udeg=round(config.moved_deg * 1_000_000),
-        waypoints=(to_wire(content.target_axes, content.axis_units),),
+        waypoints=tuple(
+            to_wire(axes, content.axis_units) for axes in (*content.via_axes, content.target_axes)
+        ),
     )

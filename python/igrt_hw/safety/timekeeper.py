@@ -98,7 +98,7 @@ class Timekeeper(Answers):
         return [text for text in found if text.partition(":")[0] not in silent]
 
     def _merely_silent(self, now_us: int) -> frozenset[str]:
-        """Interlocks of what stands but has said nothing for too long; what has gone or was never there is not silent."""
+        """Interlocks of what stands but has said nothing for too long; what has gone, or never was, is not silent."""
         m = self._m
         fresh_us = m.config.fresh_us
         ages = (

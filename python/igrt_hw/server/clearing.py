@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,10 +64,12 @@ class RoomChecker:
         gantry_deg: float,
         warn_mm: float,
         stop_mm: float,
+        via_axes: tuple[tuple[float, ...], ...] = (),
         explains: bool = True,
     ) -> ClearanceStrip:
         """The strip of a path; raises `JobError` when it cannot be certified. `lies` None: an empty couch.
 
+        With stops on the way every straight piece is certified, and the strip is that of all of them one after another.
         With `explains`, a path that does not keep `warn_mm` comes with what would free it: at most a second or two.
         """
         remedy = ""
@@ -76,16 +79,20 @@ class RoomChecker:
             else:
                 surface = self._surfaces[lies.plan_uid]
                 room = Room(self._machine, surface, lies.table_from_patient)
-            swept = room.sweep(
-                start_axes, target_axes, gantry_deg, room.retracted(), stations=STATIONS
-            )
+            stops = (start_axes, *via_axes, target_axes)
+            pieces = tuple(pairwise(stops))
+            panels = room.retracted()
+            sweeps = [
+                room.sweep(first, last, gantry_deg, panels, stations=STATIONS)
+                for first, last in pieces
+            ]
+            worst = min(range(len(sweeps)), key=lambda n: sweeps[n].min_mm)
+            swept = sweeps[worst]
             if explains and swept.min_mm < warn_mm:
                 planner = PlannerRule(keep_mm=warn_mm, sweeps_max=DETOUR_SWEEPS_MAX)
-                panels = room.retracted()
                 remedy = explain_path(
                     room,
-                    start_axes,
-                    target_axes,
+                    *pieces[worst],
                     gantry_deg,
                     panels,
                     keep_mm=warn_mm,
@@ -95,9 +102,9 @@ class RoomChecker:
             raise JobError(f"the clearance of the path cannot be certified: {error}") from error
         return ClearanceStrip(
             minimum_mm=swept.min_mm,
-            at_path_fraction=swept.nearest.path_fraction,
+            at_path_fraction=(worst + swept.nearest.path_fraction) / len(sweeps),
             pair=swept.nearest.pair.parts,
-            profile_mm=swept.profile_mm,
+            profile_mm=tuple(mm for sweep in sweeps for mm in sweep.profile_mm),
             warn_mm=warn_mm,
             stop_mm=stop_mm,
             model_hash=swept.model_hash,

@@ -546,6 +546,7 @@ class Service:
                 gantry_deg=imager.gantry_deg,
                 warn_mm=effect.warn_mm,
                 stop_mm=effect.stop_mm,
+                via_axes=effect.via_axes,
                 explains=effect.purpose == "correction",
             )
 
