@@ -366,7 +366,9 @@ def test_half_duplex_end_to_end_at_115200_baud(tmp_path: Path) -> None:
             counters = line.health().counters
             assert counters.telemetry_received - begin.telemetry_received >= 5
             assert counters.leases_acknowledged > begin.leases_acknowledged
-            assert counters.crc_errors == counters.other_drops == 0
+            # what was on its way at the wrong rate may still be heard before the session opens
+            assert counters.crc_errors == begin.crc_errors
+            assert counters.other_drops == begin.other_drops
             assert line.health().connected
             assert isinstance(line.stop().result(PATIENCE_S), m.StopAck)
     finally:
