@@ -298,29 +298,33 @@ class Judge:
 
     def look(self) -> None:
         """See `Onlooker`."""
-        rig = self._rig
+        rig, misfortune = self._rig, self._misfortune
         now_us = rig.now_us
-        pressed_us = self._misfortune.stopped_us
+        pressed_us = misfortune.stopped_us
         if pressed_us is not None and pressed_us > self._stop_us:
             self._stopped(pressed_us)
-        by_hand = now_us - self._by_hand_us < BY_HAND_US
-        self._permits = rig.enable == "enabled" and (self._plan is not None or by_hand)
+        self._permits = rig.enable == "enabled" and (
+            self._plan is not None or now_us - self._by_hand_us < BY_HAND_US
+        )
         if self._permits:
             self._permitted_us = max(self._permitted_us, min(now_us, self._lease_us + LEASE_US))
             self._allowed_us = max(self._allowed_us, self._permitted_us)
         moved = rig.room.take_motion()
         if moved:
             self._judge_motion(moved)
-        elif not self._permits and now_us - max(self._moved_last_us, self._permitted_us) > REST_US:
-            self._permitted_us, self._free_from = (
-                NEVER_US,
-                None,
-            )  # at rest: what moves from now on needs a permission of its own
-        if rig.state in ARRIVED:
-            self._judge_arrival(now_us)
+        elif (
+            self._permitted_us != NEVER_US
+            and not self._permits
+            and now_us - max(self._moved_last_us, self._permitted_us) > REST_US
+        ):
+            # At rest: what moves from now on needs a permission of its own.
+            self._permitted_us, self._free_from = NEVER_US, None
+        track = self._track
+        if track is not None and not track.arrived and rig.state in ARRIVED:
+            self._judge_arrival(track, now_us)
         if self._gate_us is not None and now_us >= self._gate_us:
             self._judge_beam(now_us)
-        if self._strange:
+        if misfortune.mechanical_since_us is not None:
             self._judge_strange(now_us)
         self._last_us = now_us
 
@@ -374,10 +378,7 @@ class Judge:
             f" {(at_us - self._allowed_us) / 1e6:.2f} s after it was permitted last",
         )
 
-    def _judge_arrival(self, now_us: int) -> None:
-        track = self._track
-        if track is None or track.arrived:
-            return
+    def _judge_arrival(self, track: Track, now_us: int) -> None:
         track.arrived = True
         self._plan = None  # used up
         mm, deg = _apart(self._rig.room.motion()[1], track.target)

@@ -48,7 +48,8 @@ class VirtualLine:
         self._session: Session | None = None
         self._open_at_us = 0
         self._lost: LinkLost | None = None
-        self._wake_us: int | None = 0
+        self.due_us: int | None = 0
+        """When the next turn is due, if nothing comes before; None: ask `wake_us`."""
         self._in_break = False
         self._event_listeners: list[Callable[[LineEvent], None]] = []
         self._telemetry_listeners: list[Callable[[TelemetrySample], None]] = []
@@ -122,18 +123,18 @@ class VirtualLine:
 
     def wake_us(self, now_us: int) -> int:
         """When the next turn is due, if nothing comes before."""
-        if self._wake_us is None:
+        if self.due_us is None:
             session = self._session
             wake = self._open_at_us if session is None else session.next_wake_us(now_us)
-            self._wake_us = max(wake, now_us + PACE_US)
-        return self._wake_us
+            self.due_us = max(wake, now_us + PACE_US)
+        return self.due_us
 
     def turn(self, data: bytes, now_us: int) -> None:
         """Take what has come, let time pass, say what is to be said, tell what is new."""
         session = self._session
         if session is None:
             if now_us < self._open_at_us:
-                self._wake_us = None
+                self.due_us = None
                 return
             session = self._session = Session(self._settings, self._tally, self._random_u32)
             session.open(now_us)
@@ -144,7 +145,7 @@ class VirtualLine:
         self._tell(session, now_us)
 
     def _flush(self, session: Session) -> None:
-        self._wake_us = None
+        self.due_us = None
         if not session.is_quiet:
             if session.breaks_line and not self._in_break:
                 self._room.perform("line.break", line=self.name)

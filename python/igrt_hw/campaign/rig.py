@@ -273,14 +273,15 @@ class Rig:
             next_us = self._back_us
         else:
             next_us = self._tick_us
-            if self._jobs:
-                next_us = min(next_us, self._jobs[0][0])
+            if self._jobs and self._jobs[0][0] < next_us:
+                next_us = self._jobs[0][0]
             for line in three:
-                wake_us = line.wake_us(now_us)
-                if wake_us < next_us:
-                    next_us = wake_us
-        next_us = max(min(next_us, until_us), now_us)
-        room_us, *heard = self.room.advance_to_octets(next_us - HOST_AHEAD_US)
+                due_us = line.due_us or line.wake_us(now_us)
+                if due_us < next_us:
+                    next_us = due_us
+        if next_us > until_us:
+            next_us = until_us
+        room_us, *heard = self.room.advance_to_octets(max(next_us, now_us) - HOST_AHEAD_US)
         now_us = self.now_us = room_us + HOST_AHEAD_US
         self.onlooker.look()
         if self.supervisor is None:
@@ -288,7 +289,7 @@ class Rig:
                 self._begin()
             return
         for line, octets in zip(three, heard, strict=True):
-            if octets or now_us >= line.wake_us(now_us):
+            if octets or now_us >= (line.due_us or line.wake_us(now_us)):
                 line.turn(octets, now_us)
         if self._jobs and self._jobs[0][0] <= now_us:
             self._finish_jobs(now_us)
