@@ -26,9 +26,9 @@ const BRAKE_DECEL: (f64, f64) = (400e3, 40e6);
 const MOTOR_ACCEL: (f64, f64) = (300e3, 50e6);
 /// Friction of an axis that neither motor nor brake holds, as a share of the brakes.
 const FRICTION: f64 = 0.2;
-/// Speed at which 75 kg sink through the gear of the vertical axis, um/s, and how fast it is taken up (200 mm/s2).
+/// Speed at which 75 kg sink through the gear of the vertical axis, um/s, and how many times its friction the load pulls (200 mm/s2).
 const SINK_SPEED: f64 = 5e3;
-const SINK_STEP: f64 = 200e3 * CYCLE_S;
+const SINK_PULL: f64 = 2.5;
 /// Noise (one sigma) and resolution of the primary channel.
 const PRIMARY: ((f64, f64), (f64, f64)) = ((2.0, 400.0), (1.0, 100.0));
 /// Noise and resolution of the second channel.
@@ -376,7 +376,7 @@ impl Plant {
             };
             if free {
                 let speed = SINK_SPEED / 1e3 * per_mm * self.load_kg / 75.0;
-                let step = SINK_STEP / 1e3 * per_mm.abs();
+                let step = SINK_PULL * FRICTION * shape.brake_step;
                 axis.speed += (speed - axis.speed).clamp(-step, step);
             }
         }

@@ -19,7 +19,7 @@ from igrt_firmware_sim.bench import LINES, VirtualRoom
 DICTIONARY = bytes.fromhex("1f2a0a730a938637")
 LEASE_PERIOD_US = 50_000
 FLAG_DEADLINE = 2
-SCALES = (1e3, 1e3, 1e3, 1e6, 1e6, 1e6)
+AXIS_OCTETS = 21  # of LIMITS_REPLY: kind u8, two i32, three u32
 FLOOD, FLOOD_OFFSET = 0xFFFF0001, 0xFFFF0002
 READ_MAX = 4096
 
@@ -120,6 +120,7 @@ class Host:
         self.last_octets = b""
         self._next_lease_us = 0
         self._nonce = 0
+        self._scales: list[float] = []
 
     def status(self, line: str = "couch") -> dict[str, Any]:
         """The last status message of a line by field names; empty before the first."""
@@ -265,9 +266,9 @@ class Host:
         speed_ppm: int = 1_000_000,
     ) -> None:
         """Uploads a plan from where the couch stands through waypoints (mm and degrees), and compares the digest."""
-        limits = self._limits()
+        limits, scales = self._limits()
         start = self.status()["primary"]
-        points = [[round(v * s) for v, s in zip(point, SCALES, strict=True)] for point in waypoints]
+        points = [[round(v * s) for v, s in zip(point, scales, strict=True)] for point in waypoints]
         body = hashlib.sha256(b"a proposal").digest() + limits
         body += struct.pack("<IIBB6iII", ttl_ms, speed_ppm, 6, len(points), *start, 500, 200_000)
         body += b"".join(struct.pack("<6i", *point) for point in points)
@@ -277,9 +278,12 @@ class Host:
             raise SimulatorError("the couch decoded another plan than was sent")
         self.plan = (digest, struct.unpack_from("<I", answer.body, 32)[0])
 
-    def _limits(self) -> bytes:
+    def _limits(self) -> tuple[bytes, list[float]]:
+        """Digest of the couch's limits, and by axis its units of the line in a millimetre or degree."""
         axes = self.command("couch", 0x22).body
-        return hashlib.sha256(b"CLP1-LIMITS" + axes).digest()[:8]
+        kinds = axes[1::AXIS_OCTETS]
+        self._scales = [1e6 if kind else 1e3 for kind in kinds]
+        return hashlib.sha256(b"CLP1-LIMITS" + axes).digest()[:8], self._scales
 
     def execute(self, *, deadline_ms: float = 100) -> None:
         """Executes the uploaded plan; it moves once the enable is held."""
@@ -292,7 +296,8 @@ class Host:
 
     def upload_relative(self, points: Sequence[Sequence[float]], **options: int) -> None:
         """Uploads a plan through points given in millimetres and degrees from where the couch stands."""
-        here = [v / s for v, s in zip(self.status()["primary"], SCALES, strict=True)]
+        scales = self._scales or self._limits()[1]
+        here = [v / s for v, s in zip(self.status()["primary"], scales, strict=True)]
         self.upload(
             [[at + step for at, step in zip(here, by, strict=True)] for by in points], **options
         )
@@ -304,7 +309,8 @@ class Host:
 
     def jog(self, axis: int, speed: float) -> None:
         """JOG of an axis at mm/s or deg/s; has to be renewed within 200 ms."""
-        self.command("couch", JOG, struct.pack("<BBHi", axis, 0, 0, round(speed * SCALES[axis])))
+        scales = self._scales or self._limits()[1]
+        self.command("couch", JOG, struct.pack("<BBHi", axis, 0, 0, round(speed * scales[axis])))
 
     def expose(
         self,
