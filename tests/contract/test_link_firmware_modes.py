@@ -132,9 +132,21 @@ def test_a_new_session_in_mid_motion_ends_in_a_controlled_stop_not_in_the_brakes
     assert truth["couch_faults"] == 0
 
 
-def test_a_new_session_without_any_lease_latches_half_a_second_later_if_it_still_moves() -> None:
+def test_a_new_session_without_any_lease_brings_the_motion_to_rest_and_latches_nothing() -> None:
+    """A motion that is being ended for good needs no lease (protocol.md, section 5)."""
     bench = moving_bench()
-    bench.room.inject("axis", "garbage", axis="lateral", value=2.0)  # it will not come to rest
+    bench.new_session()
+    bench.run(1_200)
+    truth = bench.room.truth()
+    assert truth["brakes_engaged"]
+    assert truth["couch_faults"] == 0
+    assert truth["couch_state"] == CouchState.IDLE
+    assert truth["stop_cause"] == StopCause.NEW_SESSION
+
+
+def test_a_load_that_does_not_come_to_rest_in_a_new_session_is_latched() -> None:
+    bench = moving_bench()
+    bench.room.inject("axis", "wrong", axis="lateral", value=2.0)  # it creeps against the motor
     bench.new_session()
     bench.run(1_200)
     assert bench.room.truth()["couch_faults"] != 0
