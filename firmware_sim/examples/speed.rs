@@ -1,4 +1,5 @@
-//! How fast the room runs in virtual time: `cargo run --release -p igrt-firmware --example speed`.
+//! How fast the room runs in virtual time: `cargo run --release -p igrt-firmware --example speed`. A number behind it repeats the whole
+//! so many times, for a profiler.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,6 +26,15 @@ fn factor(host: &mut Host, stretch_us: u64, rounds: u32) -> f64 {
 }
 
 fn main() {
+    let repeats = std::env::args()
+        .nth(1)
+        .map_or(1, |text| text.parse().unwrap());
+    for _ in 0..repeats {
+        measure();
+    }
+}
+
+fn measure() {
     let mut host = Host::new(1);
     host.run_us(100_000);
     println!(

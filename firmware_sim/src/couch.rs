@@ -109,6 +109,32 @@ pub const FAULT_NAMES: [&str; 15] = [
     "self test",
 ];
 
+/// Touch-guards, lowest bit first: the edges of the table top, and the covers of both arms.
+pub const TOUCH_GUARDS: [&str; 6] = [
+    "table_left",
+    "table_right",
+    "table_head",
+    "table_foot",
+    "source_arm",
+    "panel_arm",
+];
+
+/// Names of the CiA 402 states of the drives, in the order of `drive_state`.
+pub const DRIVE_STATES: [&str; 8] = [
+    "not ready to switch on",
+    "switch on disabled",
+    "ready to switch on",
+    "switched on",
+    "operation enabled",
+    "quick stop active",
+    "fault reaction active",
+    "fault",
+];
+
+/// The control cycle's watchdog has an oscillator of its own: over so many cycles the controller's clock must go on by their length,
+/// a quarter more or less. Else the clock of leases, deadlines and set-points cannot be trusted.
+const WATCHDOG_CYCLES: u64 = 64;
+
 /// Hardware wires into the couch controller beside its sensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wires {
@@ -116,8 +142,8 @@ pub struct Wires {
     pub enable: Contacts,
     /// E-stop chain open.
     pub estop: bool,
-    /// Touch guard pressed.
-    pub touch_guard: bool,
+    /// Touch-guards pressed, a bit each as in [`TOUCH_GUARDS`].
+    pub touch_guards: u8,
     /// Panel arms parked, from the imager.
     pub arms_parked: bool,
     /// Manual brake release in use.
@@ -215,6 +241,10 @@ pub struct Core {
     supervision: Supervision,
     arrived: bool,
     has_base: bool,
+    /// Control cycles since the watchdog last compared the clock, and when that was.
+    cycles: u64,
+    watched_us: u64,
+    clock_true: bool,
     /// Index of the last waypoint of the plan under way: a plan that is voided still comes to rest.
     last_leg: usize,
 }
@@ -265,6 +295,9 @@ impl Couch {
             ),
             arrived: false,
             has_base: config.family.has_base(),
+            cycles: 0,
+            watched_us: now_us,
+            clock_true: true,
             last_leg: 0,
         };
         Self {
@@ -310,6 +343,11 @@ impl Couch {
     /// State as telemetry would show it.
     pub fn state(&self) -> State {
         self.core.state()
+    }
+
+    /// CiA 402 state of the drives, by its number in [`DRIVE_STATES`].
+    pub fn drive_state(&self) -> u8 {
+        self.core.drive_state()
     }
 
     /// Latched faults.
@@ -437,9 +475,10 @@ impl Core {
         let now_us = context.now_us;
         self.wires = *wires;
         self.sensors = *sensors;
+        self.watch_clock(now_us);
         let differ = self.enable.sample(now_us, wires.enable);
         self.latch_wires(differ);
-        self.supervise(now_us);
+        self.supervise(now_us, sensors);
         if self.armed || self.motion.is_some() {
             self.keep_lease(context);
         }
@@ -463,11 +502,27 @@ impl Core {
         }
     }
 
+    #[inline]
+    fn watch_clock(&mut self, now_us: u64) {
+        self.cycles += 1;
+        if self.cycles < WATCHDOG_CYCLES {
+            return;
+        }
+        let passed = now_us.saturating_sub(self.watched_us);
+        let due = WATCHDOG_CYCLES * crate::plant::CYCLE_US;
+        self.clock_true = passed.abs_diff(due) <= due / 4;
+        self.cycles = 0;
+        self.watched_us = now_us;
+        if !self.clock_true {
+            self.latch(fault::SELF_TEST, StopCause::Fault);
+        }
+    }
+
     fn latch_wires(&mut self, enable_differs: bool) {
         if self.wires.estop {
             self.latch(fault::EMERGENCY_STOP, StopCause::EmergencyStop);
         }
-        if self.wires.touch_guard {
+        if self.wires.touch_guards != 0 {
             self.latch(fault::TOUCH_GUARD, StopCause::TouchGuard);
         }
         if enable_differs {
@@ -1094,7 +1149,7 @@ impl Core {
             self.gate,
             self.wires.arms_parked,
             self.wires.estop,
-            self.wires.touch_guard,
+            self.wires.touch_guards != 0,
             self.moved_by_hand,
             self.sensors.at_lower || limit(true),
             self.sensors.at_upper || limit(false),
@@ -1103,7 +1158,10 @@ impl Core {
         ]
         .iter()
         .enumerate()
-        .fold(0, |flags, (bit, set)| flags | u32::from(*set) << bit)
+        .fold(
+            u32::from(self.wires.touch_guards) << 16,
+            |flags, (bit, set)| flags | u32::from(*set) << bit,
+        )
     }
 
     fn progress_ppm(&self, now_us: u64) -> u32 {

@@ -329,7 +329,7 @@ impl Core {
         if self.wires.estop {
             return Err(Error::EmergencyStop);
         }
-        if self.wires.touch_guard {
+        if self.wires.touch_guards != 0 {
             return Err(Error::CollisionSwitch);
         }
         if self.chain_closed {
@@ -437,7 +437,7 @@ impl Core {
         } else if self.latched == Error::EmergencyStop {
             self.latched = Error::EmergencyStopWas;
         }
-        if self.wires.touch_guard {
+        if self.wires.touch_guards != 0 {
             self.cut(Error::CollisionSwitch, StopCause::TouchGuard);
         }
         if !self.chain_closed && self.servo_is_on() {

@@ -1,5 +1,6 @@
 //! The firmware of the imager: arms, gantry, generator, panel and their interlocks (docs/protocol.md section 7).
 
+use crate::generator;
 use crate::line::{Context, Counters, Device, Identity, Line, Sink};
 use crate::profile::{Limits, Profile};
 use crate::random::Stream;
@@ -43,8 +44,15 @@ const GANTRY: Limits = Limits {
 };
 const PREPARE_US: u64 = 1_000_000;
 const PREPARED_US: u64 = 15_000_000;
-const READ_OUT_US: u64 = 250_000;
+/// From the end of an exposure to its frame.
+pub const READ_OUT_US: u64 = 250_000;
 const TUBE_MA: f64 = 100.0;
+/// Radiation that goes on, or has not come, so long after its time: the contactor opens and a fault latches.
+const BACKUP_US: u64 = 50_000;
+/// The meter may differ from what was asked by this share.
+const METER_TOLERANCE: f64 = 0.2;
+/// Longest wait for the panel's frame.
+const READ_OUT_MAX_US: u64 = 20_000_000;
 const ANODE_CAPACITY_J: f64 = 300e3;
 const ANODE_COOLING_S: f64 = 240.0;
 /// Source angle named in EXPOSE against the gantry encoder.
@@ -92,8 +100,8 @@ pub struct Wires {
     pub source_collision: bool,
     /// Collision switch of the panel arm.
     pub panel_collision: bool,
-    /// The generator reports a fault.
-    pub generator_fault: bool,
+    /// What the generator reports.
+    pub generator: generator::Readings,
     /// The panel reports a fault.
     pub panel_fault: bool,
 }
@@ -145,6 +153,14 @@ enum Phase {
     ReadingOut { earliest_us: u64 },
 }
 
+/// What the generator has made of an exposure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Output {
+    UnderWay,
+    Given,
+    Broken,
+}
+
 #[derive(Debug, Clone)]
 struct Gantry {
     profile: Profile,
@@ -169,7 +185,10 @@ struct Core {
     exposure: Option<Exposure>,
     heat_j: f64,
     heat_us: u64,
+    /// What the generator's meter has shown of this exposure so far.
+    metered_u: u32,
     dose_area: f64,
+    dose_area_before: f64,
     next_frame: u32,
     latest_frame: u32,
     read_out_done: bool,
@@ -217,7 +236,9 @@ impl Imager {
             exposure: None,
             heat_j: 0.0,
             heat_us: now_us,
+            metered_u: 0,
             dose_area: 0.0,
+            dose_area_before: 0.0,
             next_frame: 1,
             latest_frame: 0,
             read_out_done: false,
@@ -294,13 +315,21 @@ impl Imager {
         self.core.parked()
     }
 
-    /// X-rays are on.
-    pub fn radiates(&self) -> bool {
+    /// An exposure is under way.
+    #[inline]
+    pub fn exposes(&self) -> bool {
         matches!(self.core.phase, Phase::Exposing { .. })
-            && self
-                .core
-                .exposure
-                .is_some_and(|exposure| exposure.kind == 0)
+    }
+
+    /// What the generator is to do.
+    pub fn generator_command(&self) -> generator::Command {
+        let core = &self.core;
+        generator::Command {
+            expose: self.exposes() && core.exposure.is_some_and(|exposure| exposure.kind == 0),
+            contactor: core.faults & fault::GENERATOR == 0,
+            ma_tenth: (TUBE_MA * 10.0) as u16,
+            time_us: core.technique.time_us(),
+        }
     }
 
     /// Latched faults.
@@ -404,15 +433,20 @@ impl Core {
     fn control(&mut self, context: &Context, wires: &Wires) -> Option<Exposure> {
         let now_us = context.now_us;
         self.wires = *wires;
+        self.account(now_us);
         for (wire, bit) in [
             (wires.source_collision, fault::SOURCE_ARM_COLLISION),
             (wires.panel_collision, fault::PANEL_ARM_COLLISION),
-            (wires.generator_fault, fault::GENERATOR),
+            (wires.generator.fault, fault::GENERATOR),
             (wires.panel_fault, fault::PANEL),
         ] {
             if wire && self.faults & bit == 0 {
                 self.latch(now_us, bit);
             }
+        }
+        if wires.generator.radiates && !matches!(self.phase, Phase::Exposing { .. }) {
+            // Radiation that nobody asked for.
+            self.latch(now_us, fault::GENERATOR);
         }
         if !context.lease_fresh() {
             self.arm_targets = None;
@@ -459,12 +493,19 @@ impl Core {
             Phase::Idle => None,
             Phase::Exposing { until_us } => {
                 let dark = self.exposure.is_some_and(|exposure| exposure.kind == 1);
+                let output = if dark {
+                    Output::Given
+                } else {
+                    self.output(now_us, until_us)
+                };
                 let broken = if dark {
                     None
                 } else if !self.wires.door_closed {
                     Some(fault::DOOR_OPENED)
                 } else if !self.wires.couch_at_rest {
                     Some(fault::MOTION)
+                } else if output == Output::Broken {
+                    Some(fault::GENERATOR)
                 } else {
                     None
                 };
@@ -473,13 +514,15 @@ impl Core {
                 } else if !dark && !self.wires.exposure_switch {
                     // Letting go of the switch is no fault, but there is no frame.
                     self.halt(now_us);
-                } else if now_us >= until_us {
+                } else if now_us >= until_us && output == Output::Given {
                     self.phase = Phase::ReadingOut {
                         earliest_us: now_us + READ_OUT_US,
                     };
                     self.read_out_done = false;
+                    let dose_area = libm::round(self.dose_area - self.dose_area_before);
                     if let Some(exposure) = &mut self.exposure {
                         exposure.end_us = now_us;
+                        exposure.dose_area = dose_area as u32;
                     }
                     return self.exposure;
                 }
@@ -491,9 +534,48 @@ impl Core {
                     if let Some(exposure) = self.exposure.take() {
                         self.latest_frame = exposure.frame;
                     }
+                } else if now_us > earliest_us + READ_OUT_MAX_US {
+                    self.phase = Phase::Idle;
+                    self.exposure = None;
+                    self.latch(now_us, fault::PANEL);
                 }
                 None
             }
+        }
+    }
+
+    /// Dose and heat follow the generator's meter, so that what was broken off counts as well.
+    fn account(&mut self, now_us: u64) {
+        let mas_u = self.wires.generator.mas_u;
+        if mas_u == self.metered_u {
+            return;
+        }
+        let fresh = mas_u.checked_sub(self.metered_u).unwrap_or(mas_u);
+        self.metered_u = mas_u;
+        let mas = f64::from(fresh) * 1e-3;
+        let kvp = f64::from(self.technique.kvp_tenth) / 10.0;
+        self.heat_j = self.heat_at(now_us) + kvp * mas;
+        self.heat_us = now_us;
+        let [x1, x2, y1, y2] = self.technique.field_um.map(f64::from);
+        // 40 uGy/mAs at 1 m and 80 kVp, with the square of the voltage; the area at the isocentre in cm2.
+        self.dose_area += 40.0 * mas * (kvp / 80.0) * (kvp / 80.0) * (x2 - x1) * (y2 - y1) * 1e-8;
+    }
+
+    /// What the generator has made of the exposure under way.
+    fn output(&self, now_us: u64, until_us: u64) -> Output {
+        let generator = &self.wires.generator;
+        let asked = f64::from(self.technique.mas_u);
+        let off = (f64::from(generator.mas_u) - asked).abs();
+        if generator.mas_u > 0 && !generator.radiates && now_us >= until_us {
+            if off > METER_TOLERANCE * asked {
+                Output::Broken
+            } else {
+                Output::Given
+            }
+        } else if now_us > until_us + BACKUP_US {
+            Output::Broken
+        } else {
+            Output::UnderWay
         }
     }
 
@@ -698,16 +780,10 @@ impl Core {
             f64::from(technique.mas_u) * 1e-3,
             f64::from(technique.kvp_tenth) / 10.0,
         );
-        let mut dose_area = 0.0;
         if kind == 0 {
             self.interlocks(context.now_us, kvp * mas)?;
-            self.heat_j = self.heat_at(context.now_us) + kvp * mas;
-            self.heat_us = context.now_us;
-            let [x1, x2, y1, y2] = technique.field_um.map(f64::from);
-            // 40 uGy/mAs at 1 m and 80 kVp, with the square of the voltage; the area at the isocentre in cm2.
-            dose_area = 40.0 * mas * (kvp / 80.0) * (kvp / 80.0) * (x2 - x1) * (y2 - y1) * 1e-8;
-            self.dose_area += dose_area;
         }
+        self.dose_area_before = self.dose_area;
         let exposure = Exposure {
             frame: self.next_frame,
             kind,
@@ -718,12 +794,12 @@ impl Core {
             source_angle_udeg: at,
             source_arm_um: libm::round(self.source_um) as i32,
             panel_arm_um: libm::round(self.panel_um) as i32,
-            dose_area: libm::round(dose_area) as u32,
+            dose_area: 0,
         };
         self.exposure = Some(exposure);
         self.next_frame += 1;
         self.phase = Phase::Exposing {
-            until_us: context.now_us + (mas / TUBE_MA * 1e6) as u64,
+            until_us: context.now_us + technique.time_us(),
         };
         body.u32(exposure.frame);
         Ok(reply::EXPOSE)
@@ -734,7 +810,10 @@ impl Core {
         for (present, bit) in [
             (self.wires.source_collision, fault::SOURCE_ARM_COLLISION),
             (self.wires.panel_collision, fault::PANEL_ARM_COLLISION),
-            (self.wires.generator_fault, fault::GENERATOR),
+            (
+                self.wires.generator.fault || self.wires.generator.radiates,
+                fault::GENERATOR,
+            ),
             (self.wires.panel_fault, fault::PANEL),
             (!self.wires.door_closed, fault::DOOR_OPENED),
         ] {

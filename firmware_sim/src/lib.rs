@@ -13,8 +13,10 @@
     reason = "a refusal carries its sentence in place, as the firmware has no allocator"
 )]
 
+pub mod contact;
 pub mod couch;
 pub mod gcs;
+pub mod generator;
 pub mod imager;
 pub mod kinematics;
 pub mod limits;

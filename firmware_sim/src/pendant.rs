@@ -90,14 +90,17 @@ impl Pendant {
         self.line.counters()
     }
 
-    /// Nothing happens in a tick before telemetry is due while the keys stay as they are and none is held.
+    /// Nothing happens in a tick before telemetry is due while the keys stay as they are, or before a held one counts as stuck.
+    #[inline]
     pub fn quiet_until_us(&self) -> u64 {
         let core = &self.core;
-        if core.held_since_us.is_some() || core.differ_since_us.is_some() || !core.was_released {
-            0
-        } else {
-            self.line.due_us()
+        if core.differ_since_us.is_some() || !core.was_released {
+            return 0;
         }
+        let stuck_us = core
+            .held_since_us
+            .map_or(u64::MAX, |since| since + STUCK_US);
+        self.line.due_us().min(stuck_us)
     }
 }
 

@@ -3,9 +3,12 @@
 //! Positions in micro-units (micrometres, microdegrees). The primary channel sits on the motor side; the second channel measures the load side
 //! with another resolution and other noise. Sag is a bending of the top beyond both: only an X-ray sees it.
 
+pub mod faults;
+
 use crate::kinematics::{Base, Family, carried};
-use crate::limits::{AXES, Limits};
-use crate::random::Stream;
+use crate::limits::{AXES, AxisLimits, Limits};
+use crate::random::{SIGMA_RAW, Stream};
+pub use faults::{AxisFault, BrakeFault, ChannelFault, DriveFault, Faults};
 
 /// Length of a control cycle.
 pub const CYCLE_US: u64 = 1000;
@@ -74,113 +77,45 @@ pub struct Sensors {
     pub at_upper: bool,
     /// The primary channel says of itself that it works.
     pub encoder_valid: bool,
+    /// The second channel says of itself that it works.
+    pub second_valid: bool,
     /// The drives report a fault.
     pub drive_fault: bool,
 }
 
-/// A fault of a position channel.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub enum ChannelFault {
-    /// None.
-    #[default]
-    None,
-    /// Repeats its last value.
-    Stuck(i32),
-    /// Adds a constant.
-    Wrong(f64),
-    /// Multiplies the noise.
-    Garbage(f64),
-    /// Drifts by so much a second.
-    Slow(f64),
-    /// Says that it does not work.
-    Off,
-}
+/// One value an axis.
+type Axes = [f64; AXES];
 
-/// A fault of an axis.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub enum AxisFault {
-    /// None.
-    #[default]
-    None,
-    /// Jammed.
-    Stuck,
-    /// The motor follows with this share of its gain and feed-forward.
-    Slow(f64),
-    /// The load creeps away from the motor at so much a second (a slipping coupling); only the second channel sees it.
-    Creep(f64),
-    /// The motor runs away at so much a second.
-    Garbage(f64),
-}
-
-/// A fault of a limit switch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SwitchFault {
-    /// None.
-    #[default]
-    None,
-    /// Never closes.
-    Off,
-    /// Always closed.
-    Stuck,
-}
-
-/// A fault of the brakes.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub enum BrakeFault {
-    /// None.
-    #[default]
-    None,
-    /// Slips downwards at so many micrometres a second while engaged.
-    Slip(f64),
-    /// Engages so many microseconds late.
-    Delayed(u64),
-    /// Never releases.
-    Stuck,
-    /// Never engages.
-    Off,
-}
-
-/// Faults of the mechanics; default none.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-#[allow(missing_docs, reason = "each field is named for its part")]
-pub struct Faults {
-    pub encoder: [ChannelFault; AXES],
-    pub second_channel: [ChannelFault; AXES],
-    pub axis: [AxisFault; AXES],
-    pub lower_switch: SwitchFault,
-    pub upper_switch: SwitchFault,
-    pub brake: BrakeFault,
-    pub drive_off: bool,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Axis {
-    motor: f64,
-    speed: f64,
-    creep: f64,
-    drift: [f64; 2],
-    settle: f64,
-}
-
-/// Per-axis constants, so that the control cycle does not look up kinds.
+/// Constants of every axis, so that the control cycle does not look up kinds; an array each, so that it takes axes two by two.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
-    gain: f64,
-    brake_step: f64,
-    motor_step: f64,
-    primary: (f64, f64, f64),
-    secondary: (f64, f64, f64),
-    lower_end: f64,
-    upper_end: f64,
-    lower_switch: f64,
-    upper_switch: f64,
+    gain: Axes,
+    brake_step: Axes,
+    free_step: Axes,
+    motor_step: Axes,
+    /// Noise of each channel per unit of a raw sum ([`Stream::raw_four`]), resolution and its inverse.
+    primary_noise: Axes,
+    primary_step: Axes,
+    primary_inverse: Axes,
+    secondary_noise: Axes,
+    secondary_step: Axes,
+    secondary_inverse: Axes,
+    lower_end: Axes,
+    upper_end: Axes,
+    lower_switch: Axes,
+    upper_switch: Axes,
+    /// Micro-units in one unit that people read.
+    unit: Axes,
 }
 
 /// The couch between motors and table top.
 #[derive(Debug, Clone)]
 pub struct Plant {
-    axes: [Axis; AXES],
-    shapes: [Shape; AXES],
+    motor: Axes,
+    speed: Axes,
+    creep: Axes,
+    settle: Axes,
+    shape: Shape,
     /// How long the brakes have been commanded the way they are, and which way.
     brake_release: bool,
     brake_since_us: u64,
@@ -191,9 +126,10 @@ pub struct Plant {
     sinks: (usize, f64),
     base: Base,
     /// Where the base and the axes stood when the base began to move.
-    carries_from: Option<(Base, [f64; AXES])>,
+    carries_from: Option<(Base, Axes)>,
     faults: Faults,
     healthy: bool,
+    memory: faults::Memory,
     sensors: Sensors,
     noise_primary: Stream,
     noise_secondary: Stream,
@@ -202,52 +138,60 @@ pub struct Plant {
     pub manual_release: bool,
 }
 
-fn shapes(limits: &Limits, robot: bool) -> [Shape; AXES] {
+fn shape(limits: &Limits, robot: bool) -> Shape {
     // The linear axis of a robot, its column, is an axis like others.
     let fine = |((noise_um, noise), (step_um, step)): ((f64, f64), (f64, f64)),
                 robots: (f64, f64)| {
         let (noise, step) = if robot { robots } else { (noise, step) };
         ((noise_um, noise), (step_um, step))
     };
-    let mut gains = GAIN.iter();
-    limits.map(|axis| {
-        let pick = |pair: (f64, f64)| axis.kind.pick(pair.0, pair.1);
-        let margin = pick(HARD_MARGIN);
-        let (lower, upper) = (f64::from(axis.min), f64::from(axis.max));
-        let channel = |(noise, resolution): ((f64, f64), (f64, f64))| {
-            let resolution = pick(resolution);
-            (pick(noise), resolution, 1.0 / resolution)
-        };
-        Shape {
-            gain: gains.next().copied().unwrap_or(30.0),
-            brake_step: pick(BRAKE_DECEL) * CYCLE_S,
-            motor_step: pick(MOTOR_ACCEL) * CYCLE_S,
-            primary: channel(fine(PRIMARY, ROBOT_PRIMARY)),
-            secondary: channel(fine(SECONDARY, ROBOT_SECONDARY)),
-            lower_end: lower - margin,
-            upper_end: upper + margin,
-            lower_switch: lower - margin * SWITCH_SHARE,
-            upper_switch: upper + margin * SWITCH_SHARE,
-        }
-    })
+    let each = |of: &dyn Fn(&AxisLimits) -> f64| limits.map(|axis| of(&axis));
+    let pick = |axis: &AxisLimits, pair: (f64, f64)| axis.kind.pick(pair.0, pair.1);
+    let (noise_a, step_a) = fine(PRIMARY, ROBOT_PRIMARY);
+    let (noise_b, step_b) = fine(SECONDARY, ROBOT_SECONDARY);
+    let (lower, upper) = (
+        |axis: &AxisLimits| f64::from(axis.min),
+        |axis: &AxisLimits| f64::from(axis.max),
+    );
+    let margin = |axis: &AxisLimits| pick(axis, HARD_MARGIN);
+    Shape {
+        gain: GAIN,
+        brake_step: each(&|axis| pick(axis, BRAKE_DECEL) * CYCLE_S),
+        free_step: each(&|axis| FRICTION * (pick(axis, BRAKE_DECEL) * CYCLE_S)),
+        motor_step: each(&|axis| pick(axis, MOTOR_ACCEL) * CYCLE_S),
+        primary_noise: each(&|axis| pick(axis, noise_a) / SIGMA_RAW),
+        primary_step: each(&|axis| pick(axis, step_a)),
+        primary_inverse: each(&|axis| 1.0 / pick(axis, step_a)),
+        secondary_noise: each(&|axis| pick(axis, noise_b) / SIGMA_RAW),
+        secondary_step: each(&|axis| pick(axis, step_b)),
+        secondary_inverse: each(&|axis| 1.0 / pick(axis, step_b)),
+        lower_end: each(&|axis| lower(axis) - margin(axis)),
+        upper_end: each(&|axis| upper(axis) + margin(axis)),
+        lower_switch: each(&|axis| lower(axis) - margin(axis) * SWITCH_SHARE),
+        upper_switch: each(&|axis| upper(axis) + margin(axis) * SWITCH_SHARE),
+        unit: each(&|axis| axis.kind.scale()),
+    }
 }
 
+/// Rounds to a multiple of the resolution, for every |value| below 2^31.
 #[inline]
 fn quantise(value: f64, resolution: f64, inverse: f64) -> i32 {
-    // Adding and taking away 1.5 x 2^52 rounds to the nearest integer without a call, for every |value| below 2^51.
+    // Adding 1.5 x 2^52 rounds to the nearest integer without a call, and leaves it in the low bits of the number.
     const ROUND: f64 = 6_755_399_441_055_744.0;
-    (((value * inverse + ROUND) - ROUND) * resolution) as i32
+    let steps = (value * inverse + ROUND) - ROUND;
+    (steps * resolution + ROUND).to_bits() as i32
 }
 
+/// The lesser of two numbers; as processors have it in one step, as neither is a NaN.
 #[inline]
-fn toward_zero(speed: f64, step: f64) -> f64 {
-    if speed > step {
-        speed - step
-    } else if speed < -step {
-        speed + step
-    } else {
-        0.0
-    }
+fn lesser(a: f64, b: f64) -> f64 {
+    if a < b { a } else { b }
+}
+
+/// See [`lesser`].
+#[inline]
+fn greater(a: f64, b: f64) -> f64 {
+    if a > b { a } else { b }
 }
 
 impl Plant {
@@ -262,11 +206,11 @@ impl Plant {
     ) -> Self {
         let [x, y, z, turn, ..] = axes;
         let mut plant = Self {
-            axes: axes.map(|motor| Axis {
-                motor,
-                ..Axis::default()
-            }),
-            shapes: shapes(limits, family.is_robot()),
+            motor: axes,
+            speed: [0.0; AXES],
+            creep: [0.0; AXES],
+            settle: [0.0; AXES],
+            shape: shape(limits, family.is_robot()),
             brake_release: false,
             brake_since_us: 0,
             brakes_engaged: true,
@@ -277,6 +221,7 @@ impl Plant {
             carries_from: None,
             faults: Faults::default(),
             healthy: true,
+            memory: faults::Memory::new(seed),
             sensors: Sensors {
                 primary: [0; AXES],
                 secondary: [0; AXES],
@@ -286,6 +231,7 @@ impl Plant {
                 at_lower: false,
                 at_upper: false,
                 encoder_valid: true,
+                second_valid: true,
                 drive_fault: false,
             },
             noise_primary: Stream::new(seed, "couch.primary"),
@@ -301,61 +247,123 @@ impl Plant {
     pub fn cycle(&mut self, now_us: u64, drive: &Drive) -> &Sensors {
         self.move_brakes(now_us, drive.release_brakes);
         let held = self.brakes_engaged && !self.manual_release;
-        if held
-            && self.healthy
-            && self
-                .axes
-                .iter()
-                .all(|axis| axis.speed == 0.0 && axis.settle == 0.0)
-        {
-            self.measure();
-            return &self.sensors;
-        }
-        let powered = drive.enabled && !self.faults.drive_off;
-        for ((axis, shape), (set, speed)) in self
-            .axes
-            .iter_mut()
-            .zip(&self.shapes)
-            .zip(drive.position.iter().zip(&drive.speed))
-        {
-            if powered && !held {
-                let wanted = shape.gain * (set - axis.motor) + FEED_FORWARD * speed;
-                axis.speed += (wanted - axis.speed).clamp(-shape.motor_step, shape.motor_step);
-            } else if held {
-                axis.speed = toward_zero(axis.speed, shape.brake_step);
-            } else {
-                // Until the discs touch only friction slows the axes.
-                axis.speed = toward_zero(axis.speed, FRICTION * shape.brake_step);
-            }
-            // Springs press the brake discs home over some 30 ms: the couch settles by micrometres.
-            let settled = if axis.settle.abs() < 0.05 {
-                axis.settle
-            } else {
-                0.1 * axis.settle
-            };
-            axis.settle -= settled;
-            axis.motor += axis.speed * CYCLE_S + settled;
-            if axis.motor <= shape.lower_end || axis.motor >= shape.upper_end {
-                axis.motor = axis.motor.clamp(shape.lower_end, shape.upper_end);
-                axis.speed = 0.0;
-            }
-        }
-        if !powered && !held && !self.manual_release {
-            self.sink();
-        }
         if !self.healthy {
-            self.apply_faults(powered, held, drive);
+            self.cycle_faulty(now_us, drive, held);
+        } else if !held || self.stirs() {
+            self.steer(drive, held);
+            self.travel();
+            self.follow(drive, drive.enabled || held);
+        }
+        self.measure();
+        if !self.healthy {
+            self.measure_faulty(now_us);
+        }
+        &self.sensors
+    }
+
+    fn stirs(&self) -> bool {
+        self.speed
+            .iter()
+            .chain(&self.settle)
+            .fold(false, |stirs, value| stirs | (*value != 0.0))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn cycle_faulty(&mut self, now_us: u64, drive: &Drive, held: bool) {
+        let (reaches, powered) = self.distorted(now_us, drive);
+        let free = Drive {
+            enabled: false,
+            ..reaches
+        };
+        let before = self.speed;
+        self.steer(&free, held);
+        let freed = self.speed;
+        self.speed = before;
+        self.steer(&reaches, held);
+        for ((speed, free), powered) in self.speed.iter_mut().zip(freed).zip(&powered) {
+            *speed = if *powered { *speed } else { free };
+        }
+        self.travel();
+        let (index, _) = self.sinks;
+        let carried = powered.get(index).copied().unwrap_or(true);
+        self.follow(&reaches, carried || held);
+        self.move_faulty(&powered, held, &reaches);
+    }
+
+    /// What the load and the base couch make of the motion.
+    #[inline]
+    fn follow(&mut self, drive: &Drive, carried: bool) {
+        if !carried && !self.manual_release {
+            self.sink();
         }
         if drive.base_moves || self.carries_from.is_some() {
             self.carry(drive.base_moves);
         }
-        self.measure();
-        &self.sensors
+    }
+
+    /// Speeds go towards what the motors want, or to rest: by the brakes, or by friction alone until the discs touch.
+    #[inline]
+    #[allow(
+        clippy::indexing_slicing,
+        clippy::needless_range_loop,
+        reason = "the control cycle's kernel: arrays of AXES, indices below AXES"
+    )]
+    fn steer(&mut self, drive: &Drive, held: bool) {
+        let shape = &self.shape;
+        let mut wanted = [0.0; AXES];
+        let step = if held {
+            &shape.brake_step
+        } else if drive.enabled {
+            for k in 0..AXES {
+                wanted[k] = shape.gain[k] * (drive.position[k] - self.motor[k])
+                    + FEED_FORWARD * drive.speed[k];
+            }
+            &shape.motor_step
+        } else {
+            &shape.free_step
+        };
+        for k in 0..AXES {
+            let change = wanted[k] - self.speed[k];
+            self.speed[k] += lesser(greater(change, -step[k]), step[k]);
+        }
+    }
+
+    /// Positions follow speeds, as far as the hard ends.
+    #[inline]
+    #[allow(
+        clippy::indexing_slicing,
+        clippy::needless_range_loop,
+        reason = "the control cycle's kernel: arrays of AXES, indices below AXES"
+    )]
+    fn travel(&mut self) {
+        let mut to = self.motor;
+        for k in 0..AXES {
+            to[k] += self.speed[k] * CYCLE_S;
+        }
+        if self.settle != [0.0; AXES] {
+            // Springs press the brake discs home over some 30 ms: the couch settles by micrometres.
+            for (to, settle) in to.iter_mut().zip(&mut self.settle) {
+                let settled = if settle.abs() < 0.05 {
+                    *settle
+                } else {
+                    0.1 * *settle
+                };
+                *settle -= settled;
+                *to += settled;
+            }
+        }
+        let (lower, upper) = (&self.shape.lower_end, &self.shape.upper_end);
+        for k in 0..AXES {
+            let free = to[k] > lower[k] && to[k] < upper[k];
+            self.speed[k] = if free { self.speed[k] } else { 0.0 };
+            self.motor[k] = lesser(greater(to[k], lower[k]), upper[k]);
+        }
     }
 
     /// The base couch goes along with what the axes show, the platform on it as it stands.
     fn carry(&mut self, moves: bool) {
-        let at = self.axes.map(|axis| axis.motor);
+        let at = self.motor;
         let (base, from) = *self.carries_from.get_or_insert((self.base, at));
         self.base = carried(&base, &from, &at);
         self.sensors.base = self.base.map(|at| libm::round(at) as i32);
@@ -368,21 +376,43 @@ impl Plant {
     /// holds the counterbalance as well.
     fn sink(&mut self) {
         let (index, per_mm) = self.sinks;
-        if let (Some(axis), Some(shape)) = (self.axes.get_mut(index), self.shapes.get(index)) {
+        let shape = (
+            self.shape.lower_end.get(index),
+            self.shape.upper_end.get(index),
+            self.shape.free_step.get(index),
+        );
+        if let (Some(motor), Some(at), (Some(lower), Some(upper), Some(free_step))) =
+            (self.motor.get(index), self.speed.get_mut(index), shape)
+        {
             let free = if per_mm < 0.0 {
-                axis.motor > shape.lower_end
+                motor > lower
             } else {
-                axis.motor < shape.upper_end
+                motor < upper
             };
             if free {
                 let speed = SINK_SPEED / 1e3 * per_mm * self.load_kg / 75.0;
-                let step = SINK_PULL * FRICTION * shape.brake_step;
-                axis.speed += (speed - axis.speed).clamp(-step, step);
+                let step = SINK_PULL * free_step;
+                *at += (speed - *at).clamp(-step, step);
             }
         }
     }
 
+    #[inline]
     fn move_brakes(&mut self, now_us: u64, release: bool) {
+        // Long since where they belong: nothing moves.
+        let settled = release == self.brake_release
+            && (if release {
+                self.brakes_released
+            } else {
+                self.brakes_engaged
+            });
+        if !settled || !self.healthy {
+            self.turn_brakes(now_us, release);
+        }
+    }
+
+    #[inline(never)]
+    fn turn_brakes(&mut self, now_us: u64, release: bool) {
         if release != self.brake_release {
             self.brake_release = release;
             self.brake_since_us = now_us;
@@ -396,16 +426,20 @@ impl Plant {
         let engaged = match self.faults.brake {
             BrakeFault::Stuck => true,
             BrakeFault::Off => false,
+            BrakeFault::Intermittent(half_us) if !release => {
+                crate::contact::first_half(now_us, half_us)
+                    && (self.brakes_engaged || since >= BRAKE_ENGAGE_US)
+            }
             _ if release => self.brakes_engaged && since < BRAKE_RELEASE_US / 2,
             _ => self.brakes_engaged || since >= BRAKE_ENGAGE_US + late,
         };
         if engaged && !self.brakes_engaged {
-            for (axis, shape) in self.axes.iter_mut().zip(&self.shapes) {
-                axis.settle = 3.0 * shape.primary.0 * self.settling.noise();
+            for (settle, noise_raw) in self.settle.iter_mut().zip(&self.shape.primary_noise) {
+                *settle = 3.0 * (noise_raw * SIGMA_RAW) * self.settling.noise();
             }
             let (index, per_mm) = self.sinks;
-            if let Some(axis) = self.axes.get_mut(index) {
-                axis.settle += 0.015 * per_mm;
+            if let Some(settle) = self.settle.get_mut(index) {
+                *settle += 0.015 * per_mm;
             }
         }
         self.brakes_engaged = engaged;
@@ -413,133 +447,47 @@ impl Plant {
             && (self.faults.brake == BrakeFault::Off || (release && since >= BRAKE_RELEASE_US));
     }
 
-    fn apply_faults(&mut self, powered: bool, held: bool, drive: &Drive) {
-        for (k, (axis, fault)) in self.axes.iter_mut().zip(&self.faults.axis).enumerate() {
-            match *fault {
-                AxisFault::None => {}
-                AxisFault::Stuck => {
-                    axis.motor -= axis.speed * CYCLE_S;
-                    axis.speed = 0.0;
-                }
-                AxisFault::Slow(share) => {
-                    if powered && !held {
-                        axis.motor -= (1.0 - share) * axis.speed * CYCLE_S;
-                    }
-                }
-                AxisFault::Creep(speed) => axis.creep += speed * CYCLE_S,
-                AxisFault::Garbage(speed) => {
-                    if powered && !held && drive.speed.get(k).is_some_and(|s| *s != 0.0) {
-                        axis.motor += speed * CYCLE_S;
-                    }
-                }
-            }
-        }
-        for (axis, (first, second)) in self
-            .axes
-            .iter_mut()
-            .zip(self.faults.encoder.iter().zip(&self.faults.second_channel))
-        {
-            for (drift, fault) in axis.drift.iter_mut().zip([first, second]) {
-                if let ChannelFault::Slow(speed) = fault {
-                    *drift += speed * CYCLE_S;
-                }
-            }
-        }
-        let (index, per_mm) = self.sinks;
-        if let (BrakeFault::Slip(speed), true, Some(axis)) =
-            (self.faults.brake, held, self.axes.get_mut(index))
-        {
-            axis.motor += speed / 1e3 * per_mm * CYCLE_S;
-        }
-        for (axis, shape) in self.axes.iter_mut().zip(&self.shapes) {
-            axis.motor = axis.motor.clamp(shape.lower_end, shape.upper_end);
-            // The end stops the load, whatever slips between it and the motor.
-            axis.creep = axis
-                .creep
-                .clamp(shape.lower_end - axis.motor, shape.upper_end - axis.motor);
-        }
-    }
-
+    #[inline]
+    #[allow(
+        clippy::indexing_slicing,
+        clippy::needless_range_loop,
+        reason = "the control cycle's kernel: arrays of AXES, indices below AXES"
+    )]
     fn measure(&mut self) {
-        let (mut lower, mut upper) = (false, false);
-        let (mut noise_a, mut noise_b) = ([0.0; AXES], [0.0; AXES]);
-        let streams = [
-            (&mut noise_a, &mut self.noise_primary),
-            (&mut noise_b, &mut self.noise_secondary),
+        let noise_a = [self.noise_primary.raw_four(), self.noise_primary.raw_four()];
+        let noise_b = [
+            self.noise_secondary.raw_four(),
+            self.noise_secondary.raw_four(),
         ];
-        for (noise, stream) in streams {
-            for pair in noise.as_chunks_mut::<2>().0 {
-                let (first, second) = stream.noise_pair();
-                *pair = [first, second];
-            }
-        }
-        let values = self
-            .sensors
-            .primary
-            .iter_mut()
-            .zip(self.sensors.secondary.iter_mut());
-        let channels = values.zip(noise_a.iter().zip(&noise_b));
-        for ((axis, shape), ((primary, secondary), (a, b))) in
-            self.axes.iter().zip(&self.shapes).zip(channels)
-        {
-            let (noise, resolution, inverse) = shape.primary;
-            *primary = quantise(axis.motor + noise * a, resolution, inverse);
-            let (noise, resolution, inverse) = shape.secondary;
-            *secondary = quantise(axis.motor + axis.creep + noise * b, resolution, inverse);
-            lower |= axis.motor <= shape.lower_switch;
-            upper |= axis.motor >= shape.upper_switch;
-        }
-        self.sensors.at_lower = lower;
-        self.sensors.at_upper = upper;
-        self.sensors.brakes_engaged = self.brakes_engaged && !self.manual_release;
-        self.sensors.brakes_released = self.brakes_released;
-        self.sensors.encoder_valid = true;
-        self.sensors.drive_fault = false;
-        if !self.healthy {
-            self.measure_faults();
-        }
-    }
-
-    fn measure_faults(&mut self) {
+        let (noise_a, noise_b) = (noise_a.as_flattened(), noise_b.as_flattened());
+        let (shape, motor, creep) = (&self.shape, &self.motor, &self.creep);
         let sensors = &mut self.sensors;
-        for (axis, (shape, (fault, value))) in self.axes.iter().zip(
-            self.shapes
-                .iter()
-                .zip(self.faults.encoder.iter().zip(sensors.primary.iter_mut())),
-        ) {
-            *value = faulty(
-                *fault,
-                *value,
-                axis.drift[0],
-                shape.primary.0,
-                &mut self.noise_primary,
-            );
-            sensors.encoder_valid &= *fault != ChannelFault::Off;
-        }
-        for (axis, (shape, (fault, value))) in self.axes.iter().zip(
-            self.shapes.iter().zip(
-                self.faults
-                    .second_channel
-                    .iter()
-                    .zip(sensors.secondary.iter_mut()),
-            ),
-        ) {
-            *value = faulty(
-                *fault,
-                *value,
-                axis.drift[1],
-                shape.secondary.0,
-                &mut self.noise_secondary,
+        for k in 0..AXES {
+            sensors.primary[k] = quantise(
+                motor[k] + shape.primary_noise[k] * noise_a[k],
+                shape.primary_step[k],
+                shape.primary_inverse[k],
             );
         }
-        let switch = |fault: SwitchFault, closed: bool| match fault {
-            SwitchFault::None => closed,
-            SwitchFault::Off => false,
-            SwitchFault::Stuck => true,
-        };
-        sensors.at_lower = switch(self.faults.lower_switch, sensors.at_lower);
-        sensors.at_upper = switch(self.faults.upper_switch, sensors.at_upper);
-        sensors.drive_fault = self.faults.drive_off;
+        for k in 0..AXES {
+            sensors.secondary[k] = quantise(
+                motor[k] + creep[k] + shape.secondary_noise[k] * noise_b[k],
+                shape.secondary_step[k],
+                shape.secondary_inverse[k],
+            );
+        }
+        let (mut lower, mut upper) = (false, false);
+        for k in 0..AXES {
+            lower |= motor[k] <= shape.lower_switch[k];
+            upper |= motor[k] >= shape.upper_switch[k];
+        }
+        sensors.at_lower = lower;
+        sensors.at_upper = upper;
+        sensors.brakes_engaged = self.brakes_engaged && !self.manual_release;
+        sensors.brakes_released = self.brakes_released;
+        sensors.encoder_valid = true;
+        sensors.second_valid = true;
+        sensors.drive_fault = false;
     }
 
     /// The last measurement.
@@ -548,8 +496,18 @@ impl Plant {
     }
 
     /// True positions of the load side, without sag.
+    #[inline]
     pub fn axes(&self) -> [f64; AXES] {
-        self.axes.map(|axis| axis.motor + axis.creep)
+        let mut axes = self.motor;
+        for (axis, creep) in axes.iter_mut().zip(&self.creep) {
+            *axis += creep;
+        }
+        axes
+    }
+
+    /// Whether the brakes truly hold, whatever their feedback says.
+    pub fn brakes_hold(&self) -> bool {
+        self.brakes_engaged && !self.manual_release
     }
 
     /// Where the couch below a hexapod truly stands.
@@ -559,45 +517,27 @@ impl Plant {
 
     /// True speeds.
     pub fn speeds(&self) -> [f64; AXES] {
-        self.axes.map(|axis| axis.speed)
+        self.speed
     }
 
     /// Hard ends of an axis, lower and upper.
     pub fn hard_ends(&self) -> [(f64, f64); AXES] {
-        self.shapes.map(|shape| (shape.lower_end, shape.upper_end))
-    }
-
-    /// Replaces the faults.
-    pub fn set_faults(&mut self, faults: Faults) {
-        self.healthy = faults == Faults::default();
-        self.faults = faults;
-        for axis in &mut self.axes {
-            for (drift, channel) in axis
-                .drift
-                .iter_mut()
-                .zip([&faults.encoder, &faults.second_channel])
-            {
-                if !channel
-                    .iter()
-                    .any(|fault| matches!(fault, ChannelFault::Slow(_)))
-                {
-                    *drift = 0.0;
-                }
-            }
+        let mut ends = self.shape.lower_end.map(|lower| (lower, lower));
+        for (end, upper) in ends.iter_mut().zip(&self.shape.upper_end) {
+            end.1 = *upper;
         }
-    }
-
-    /// The faults that are set.
-    pub fn faults(&self) -> Faults {
-        self.faults
+        ends
     }
 
     /// A hand pushes an axis by so many micro-units. Moves only with the brakes released by hand; says whether it did.
     pub fn push(&mut self, axis: usize, by: f64) -> bool {
-        let free = self.manual_release;
-        match (self.axes.get_mut(axis), self.shapes.get(axis)) {
-            (Some(axis), Some(shape)) if free => {
-                axis.motor = (axis.motor + by).clamp(shape.lower_end, shape.upper_end);
+        let ends = (
+            self.shape.lower_end.get(axis),
+            self.shape.upper_end.get(axis),
+        );
+        match (self.motor.get_mut(axis), ends) {
+            (Some(motor), (Some(lower), Some(upper))) if self.manual_release => {
+                *motor = (*motor + by).clamp(*lower, *upper);
                 true
             }
             _ => false,
@@ -613,21 +553,9 @@ impl Plant {
     /// with the square of how far the top reaches out, towards the gantry or from the foot of a robot; 75 kg at full reach give 0.4 mm and
     /// 0.02 deg.
     pub fn sag(&self, family: &Family, limits: &Limits) -> (f64, f64) {
-        let share = family.reach(limits, &self.axes.map(|axis| axis.motor));
+        let share = family.reach(limits, &self.motor);
         let load = self.load_kg / 75.0;
         (-load * (0.05 + 0.35 * share * share), -load * 0.02 * share)
-    }
-}
-
-fn faulty(fault: ChannelFault, value: i32, drift: f64, noise: f64, stream: &mut Stream) -> i32 {
-    match fault {
-        ChannelFault::None | ChannelFault::Off => value,
-        ChannelFault::Stuck(at) => at,
-        ChannelFault::Wrong(offset) => value.saturating_add(offset as i32),
-        ChannelFault::Garbage(times) => {
-            value.saturating_add((times * noise * stream.noise()) as i32)
-        }
-        ChannelFault::Slow(_) => value.saturating_add(drift as i32),
     }
 }
 

@@ -38,8 +38,9 @@ impl State {
     #[inline]
     fn after(self, t: f64, jerk: f64) -> Self {
         Self {
-            position: self.position + t * (self.speed + t * (self.accel / 2.0 + t * jerk / 6.0)),
-            speed: self.speed + t * (self.accel + t * jerk / 2.0),
+            position: self.position
+                + t * (self.speed + t * (0.5 * self.accel + t * jerk * (1.0 / 6.0))),
+            speed: self.speed + t * (self.accel + 0.5 * (t * jerk)),
             accel: self.accel + t * jerk,
         }
     }
@@ -49,7 +50,8 @@ const SEGMENTS: usize = 7;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Segment {
-    duration: f64,
+    begin_s: f64,
+    end_s: f64,
     jerk: f64,
     begin: State,
 }
@@ -193,7 +195,8 @@ impl Profile {
             if self
                 .segments
                 .push(Segment {
-                    duration,
+                    begin_s: self.duration,
+                    end_s: self.duration + duration,
                     jerk,
                     begin,
                 })
@@ -221,12 +224,11 @@ impl Profile {
         if t >= self.duration {
             return self.end;
         }
-        let mut left = t.max(0.0);
+        let t = t.max(0.0);
         for segment in &self.segments {
-            if left < segment.duration {
-                return segment.begin.after(left, segment.jerk);
+            if t < segment.end_s {
+                return segment.begin.after(t - segment.begin_s, segment.jerk);
             }
-            left -= segment.duration;
         }
         self.end
     }

@@ -1,12 +1,13 @@
 //! `igrt_firmware_sim._firmware`: converts, releases the interpreter lock, maps errors, and nothing else.
 
+use crate::couch::TOUCH_GUARDS;
 use crate::kinematics::{self, Arm, Family, Hexapod, Legs, Scara};
 use crate::limits::{AXES, AxisLimits, Limits};
 use crate::paced::locked;
 use crate::pose::{Pose, Six, Vector};
 use crate::profile::{self, Profile, State};
 use crate::room::controller::Dialect;
-use crate::room::faults::{LINE_KINDS, Request, TABLE};
+use crate::room::faults::{LINE_KINDS, MEANINGLESS, Request, TABLE, WORDS};
 use crate::room::{self, Config, EnablePosition, LINES, Lies, LineName, MotionSample, Truth};
 use crate::xray::phantom::MARKERS_MAX;
 use crate::xray::physics::{EFFECTS, Physics};
@@ -466,8 +467,19 @@ impl Room {
         self.with(py, |room| room.set_estop(pressed));
     }
 
-    fn set_touch_guard(&self, py: Python<'_>, pressed: bool) {
-        self.with(py, |room| room.set_touch_guard(pressed));
+    #[pyo3(signature = (pressed, guard="table_left"))]
+    fn set_touch_guard(&self, py: Python<'_>, pressed: bool, guard: &str) -> PyResult<()> {
+        let index = TOUCH_GUARDS
+            .iter()
+            .position(|name| *name == guard)
+            .ok_or_else(|| {
+                refused(format!(
+                    "there is no touch-guard {guard:?}; there are {}",
+                    TOUCH_GUARDS.join(", ")
+                ))
+            })?;
+        self.with(py, |room| room.set_touch_guard(index, pressed))
+            .map_err(refused)
     }
 
     fn set_exposure_switch(&self, py: Python<'_>, closed: bool) {
@@ -612,11 +624,15 @@ impl Room {
         dict.set_item("commanded", human(&self.family, &truth.commanded))?;
         dict.set_item("brakes_engaged", truth.brakes_engaged)?;
         dict.set_item("couch_state", truth.couch_state)?;
+        dict.set_item("drive_state", truth.drive_state)?;
+        dict.set_item("touch_guards", &truth.touch_guards)?;
+        dict.set_item("injected", &truth.injected)?;
         dict.set_item("couch_faults", truth.couch_faults)?;
         dict.set_item("stop_cause", truth.stop_cause)?;
         dict.set_item("epoch", truth.epoch)?;
         dict.set_item("beam_gate", truth.beam_gate)?;
         dict.set_item("radiates", truth.radiates)?;
+        dict.set_item("tube_mas", truth.tube_mas)?;
         dict.set_item("imager_faults", truth.imager_faults)?;
         dict.set_item("pendant_faults", truth.pendant_faults)?;
         dict.set_item("gantry_deg", truth.gantry_deg)?;
@@ -712,6 +728,30 @@ fn fault_table() -> Vec<(String, String, String)> {
     devices.chain(line_kinds).collect()
 }
 
+/// Words without a meaning for a target: (target, word, why).
+#[pyfunction]
+fn faults_refused() -> Vec<(String, String, String)> {
+    let mut refused = Vec::new();
+    for (target, word, why) in MEANINGLESS {
+        let has = |word: &str| {
+            TABLE
+                .iter()
+                .any(|(t, kind, _)| t == target && *kind == word)
+        };
+        let words = WORDS.iter().filter(|one| *word == "*" || *one == word);
+        for one in words.filter(|one| !has(one)) {
+            refused.push(((*target).to_owned(), (*one).to_owned(), (*why).to_owned()));
+        }
+    }
+    refused
+}
+
+/// Names of the touch-guards.
+#[pyfunction]
+fn touch_guards() -> [&'static str; TOUCH_GUARDS.len()] {
+    TOUCH_GUARDS
+}
+
 fn motion_limits(limits: [f64; 3]) -> PyResult<profile::Limits> {
     if !limits.iter().all(|limit| limit.is_finite() && *limit > 0.0) {
         return Err(refused(
@@ -776,8 +816,8 @@ fn build_hash() -> String {
 mod _firmware {
     #[pymodule_export]
     use super::{
-        Room, SimulatorError, build_hash, fault_table, motion_rest_to_rest, motion_stop,
-        physics_table, seeded_setup_error,
+        Room, SimulatorError, build_hash, fault_table, faults_refused, motion_rest_to_rest,
+        motion_stop, physics_table, seeded_setup_error, touch_guards,
     };
     #[pymodule_export]
     use crate::python_codec::{decode_frame, encode_frame};

@@ -8,7 +8,9 @@ pub mod faults;
 pub mod frames;
 
 use crate::couch;
+use crate::couch::TOUCH_GUARDS;
 use crate::couch::enable::Contacts;
+use crate::generator::Generator;
 use crate::imager::{self, Imager};
 use crate::kinematics::Family;
 use crate::limits::{AXES, Kind, Limits};
@@ -24,7 +26,7 @@ use crate::xray::solids::Solid;
 use crate::xray::volume::Volume;
 use crate::xray::{Frame, Job, Scene, View};
 use controller::{Controller, Dialect};
-use faults::{RoomFaults, SwitchState};
+use faults::{PanelFault, RoomFaults};
 use frames::Frames;
 use std::sync::Arc;
 
@@ -137,11 +139,19 @@ pub struct Truth {
     pub commanded: [f64; AXES],
     pub brakes_engaged: bool,
     pub couch_state: u8,
+    /// One of [`couch::DRIVE_STATES`].
+    pub drive_state: &'static str,
+    /// Guards that are truly pressed, of [`TOUCH_GUARDS`].
+    pub touch_guards: Vec<&'static str>,
+    /// Faults that are injected, in words.
+    pub injected: Vec<String>,
     pub couch_faults: u32,
     pub stop_cause: u8,
     pub epoch: u16,
     pub beam_gate: bool,
     pub radiates: bool,
+    /// What the tube has truly given since power-up, mAs.
+    pub tube_mas: f64,
     pub imager_faults: u32,
     pub pendant_faults: u32,
     pub gantry_deg: f64,
@@ -190,7 +200,7 @@ struct Hands {
     changed_us: u64,
     release_us: Option<u64>,
     estop: bool,
-    touch_guard: bool,
+    touch_guards: u8,
     exposure_switch: bool,
     door_closed: bool,
     jog_keys: u16,
@@ -209,6 +219,7 @@ pub struct Room {
     couch: Option<Controller>,
     dialect: Dialect,
     imager: Option<Box<Imager>>,
+    generator: Generator,
     pendant: Option<Box<Pendant>>,
     couch_config: couch::Config,
     plant: Plant,
@@ -216,6 +227,8 @@ pub struct Room {
     family: Family,
     limits: Limits,
     hands: Hands,
+    contacts: Contacts,
+    couch_wires: couch::Wires,
     faults: RoomFaults,
     to_host: [Vec<u8>; 3],
     imager_wires: imager::Wires,
@@ -228,6 +241,8 @@ pub struct Room {
     /// Where the markers were when the planning CT was taken.
     markers: Vec<Solid>,
     residue: Arc<Residue>,
+    /// Frames that a slow panel has not delivered yet, and when it will.
+    late_frames: Vec<(u64, imager::Exposure, Frame)>,
     frames: Frames,
     renders: bool,
     jobs: Vec<Job>,
@@ -294,6 +309,7 @@ impl Room {
             couch: Some(couch),
             dialect: config.dialect,
             imager: Some(Box::new(Imager::new(config.seed, 0))),
+            generator: Generator::new(config.seed),
             pendant: Some(Box::new(Pendant::new(config.seed, 0))),
             couch_config,
             drive: Drive {
@@ -308,6 +324,8 @@ impl Room {
                 door_closed: true,
                 ..Hands::default()
             },
+            contacts: Contacts::default(),
+            couch_wires: couch::Wires::default(),
             faults: RoomFaults::new(config.seed),
             to_host: [Vec::new(), Vec::new(), Vec::new()],
             imager_wires: imager::Wires::default(),
@@ -328,6 +346,7 @@ impl Room {
             solids: Arc::new(solids),
             markers,
             residue: Arc::default(),
+            late_frames: Vec::new(),
             renders: config.renders,
             jobs: Vec::new(),
             watch: None,
@@ -528,22 +547,36 @@ impl Room {
     }
 
     fn cycle(&mut self) {
+        // What hands and the imager do is put on the wires before the mechanics move, and the trace is taken before the couch thinks: what
+        // was written octet by octet has then left the processor's store buffer, where a wider read would have to wait for it.
+        self.faults.step_clocks();
         self.run_hands();
+        self.couch_wires = self.wires_to_couch();
         self.plant.cycle(self.now_us, &self.drive);
+        self.trace_axes();
         self.run_couch();
         self.run_imager();
         self.run_pendant();
+        if self.faults.lines_active() {
+            self.run_line_faults();
+        }
+        if !self.late_frames.is_empty() {
+            self.run_late_frames();
+        }
+        self.run_watch();
+    }
+
+    #[inline]
+    fn trace_axes(&mut self) {
         // Three pairs beside each other, then one chain: a third of the waiting for products.
         let [a, b, c, d, e, f] = self.plant.axes().map(f64::to_bits);
         let (first, second, third) = (mixed(a, b), mixed(c, d), mixed(e, f));
         let pairs = first ^ second.rotate_left(21) ^ third.rotate_left(42);
         self.trace = mixed(self.trace, pairs);
-        if self.faults.lines_active() {
-            self.run_line_faults();
-        }
-        self.run_watch();
     }
 
+    #[cold]
+    #[inline(never)]
     fn run_line_faults(&mut self) {
         for line in LINES {
             let late = self.faults.due_to_device(line, self.now_us);
@@ -561,9 +594,11 @@ impl Room {
         if self.hands.release_us.is_some_and(|at| self.now_us >= at) {
             self.set_enable(EnablePosition::Released, None);
         }
+        self.contacts = self.touched_contacts();
     }
 
-    fn contacts(&self) -> Contacts {
+    /// The contacts of the enable, as both the couch and the pendant have them.
+    fn touched_contacts(&mut self) -> Contacts {
         let closed = self.hands.position == EnablePosition::Enabled;
         let settled = self.now_us - self.hands.changed_us >= CONTACT_SKEW_US;
         let b = if settled {
@@ -571,27 +606,40 @@ impl Room {
         } else {
             self.hands.before == EnablePosition::Enabled
         };
+        let squeezed = self.hands.position == EnablePosition::Squeezed;
+        if self.faults.contacts_work {
+            return Contacts {
+                a: closed,
+                b,
+                squeezed,
+            };
+        }
         Contacts {
             a: self.faults.contact_a.applied(closed, self.now_us),
             b: self.faults.contact_b.applied(b, self.now_us),
-            squeezed: self.hands.position == EnablePosition::Squeezed,
+            squeezed,
         }
     }
 
-    fn run_couch(&mut self) {
-        let wires = couch::Wires {
-            enable: self.contacts(),
-            estop: self.faults.estop.applied(self.hands.estop, self.now_us),
-            touch_guard: self
-                .faults
-                .touch_guard
-                .applied(self.hands.touch_guard, self.now_us),
+    #[inline]
+    fn wires_to_couch(&mut self) -> couch::Wires {
+        couch::Wires {
+            enable: self.contacts,
+            estop: if self.faults.contacts_work {
+                self.hands.estop
+            } else {
+                self.faults.estop.applied(self.hands.estop, self.now_us)
+            },
+            touch_guards: self.pressed_guards(),
             arms_parked: self
                 .imager
                 .as_ref()
                 .is_some_and(|imager| imager.arms_parked()),
             manual_release: self.plant.manual_release,
-        };
+        }
+    }
+
+    fn run_couch(&mut self) {
         let now_us = self.device_us(LineName::Couch);
         let Some(couch) = &mut self.couch else {
             self.drive = Drive {
@@ -601,19 +649,47 @@ impl Room {
             return;
         };
         let mut out = Vec::new();
-        self.drive = couch.tick(now_us, &wires, self.plant.sensors(), &mut out);
+        self.drive = couch.tick(now_us, &self.couch_wires, self.plant.sensors(), &mut out);
         self.send(LineName::Couch, &out);
     }
 
+    /// Touch-guards as they come through, a bit each.
+    #[inline]
+    fn pressed_guards(&mut self) -> u8 {
+        let (pressed, now_us) = (self.hands.touch_guards, self.now_us);
+        if self.faults.contacts_work {
+            return pressed;
+        }
+        let guards = self.faults.touch_guards.iter_mut().enumerate();
+        guards.fold(0, |seen, (bit, guard)| {
+            seen | u8::from(guard.applied(pressed >> bit & 1 == 1, now_us)) << bit
+        })
+    }
+
+    #[inline]
+    fn run_generator(&mut self) {
+        let asked = self.imager.as_ref().is_some_and(|imager| imager.exposes());
+        if asked || !self.generator.sleeps() {
+            let command = self
+                .imager
+                .as_ref()
+                .map(|imager| imager.generator_command());
+            self.generator
+                .cycle(self.now_us, &command.unwrap_or_default());
+        }
+    }
+
     fn run_imager(&mut self) {
+        self.run_generator();
+        let works = self.faults.contacts_work;
         let wires = imager::Wires {
             door_closed: self.hands.door_closed,
             couch_at_rest: self.couch.as_ref().is_some_and(|couch| couch.at_rest()),
             exposure_switch: self.hands.exposure_switch,
-            source_collision: self.faults.source_arm == SwitchState::Stuck,
-            panel_collision: self.faults.panel_arm == SwitchState::Stuck,
-            generator_fault: self.faults.generator == SwitchState::Off,
-            panel_fault: self.faults.panel == SwitchState::Off,
+            source_collision: !works && self.faults.source_arm.applied(false, self.now_us),
+            panel_collision: !works && self.faults.panel_arm.applied(false, self.now_us),
+            generator: self.generator.readings(),
+            panel_fault: self.faults.panel.reported(self.now_us),
         };
         let now_us = self.device_us(LineName::Imager);
         let Some(imager) = &mut self.imager else {
@@ -639,10 +715,10 @@ impl Room {
 
     fn run_pendant(&mut self) {
         let keys = pendant::Keys {
-            enable: self.contacts(),
+            enable: self.contacts,
             estop: self.hands.estop,
             jog: self.hands.jog_keys,
-            supply_fault: self.faults.pendant_supply == SwitchState::Off,
+            supply_fault: self.faults.pendant_supply,
         };
         let now_us = self.device_us(LineName::Pendant);
         let Some(pendant) = &mut self.pendant else {
@@ -665,6 +741,7 @@ impl Room {
             .map_or(0.0, |imager| imager.gantry_deg());
         Job {
             exposure,
+            given_uas: self.generator.true_uas(),
             source_deg: gantry_deg + imager::SOURCE_OFFSET_DEG,
             fixed_from_dicom: fixed_from_table.then(&self.table_from_dicom),
             fixed_from_table,
@@ -710,11 +787,43 @@ impl Room {
     }
 
     /// A rendered frame reaches the imager.
-    pub fn deliver(&mut self, job: &Job, frame: Frame) {
+    pub fn deliver(&mut self, job: &Job, mut frame: Frame) {
         self.residue = Arc::clone(&frame.residue);
-        self.frames.store(job.exposure, frame);
+        let late_us = self.faults.panel.late_us(imager::READ_OUT_US);
+        match self.faults.panel {
+            PanelFault::Stuck => {
+                if let Some(octets) = self.frames.newest(frame.octets.len()) {
+                    frame.octets = octets.to_vec();
+                }
+            }
+            fault => fault.distort(&mut frame.octets, &mut self.faults.panel_noise),
+        }
+        if late_us > 0 {
+            self.late_frames
+                .push((self.now_us + late_us, job.exposure, frame));
+        } else {
+            self.hand_over(job.exposure, frame);
+        }
+    }
+
+    fn hand_over(&mut self, exposure: imager::Exposure, frame: Frame) {
+        self.frames.store(exposure, frame);
         if let Some(imager) = &mut self.imager {
-            imager.frame_delivered(job.exposure.frame);
+            imager.frame_delivered(exposure.frame);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn run_late_frames(&mut self) {
+        let now_us = self.now_us;
+        let (due, waiting) = std::mem::take(&mut self.late_frames)
+            .into_iter()
+            .partition(|(at, _, _)| *at <= now_us);
+        self.late_frames = waiting;
+        let due: Vec<(u64, imager::Exposure, Frame)> = due;
+        for (_, exposure, frame) in due {
+            self.hand_over(exposure, frame);
         }
     }
 
@@ -733,9 +842,17 @@ impl Room {
         self.hands.estop = pressed;
     }
 
-    /// Somebody leans on the touch guard.
-    pub fn set_touch_guard(&mut self, pressed: bool) {
-        self.hands.touch_guard = pressed;
+    /// Somebody leans on a touch-guard, one of [`TOUCH_GUARDS`] by its index; a sentence if there is no such guard.
+    pub fn set_touch_guard(&mut self, guard: usize, pressed: bool) -> Result<(), String> {
+        if guard >= TOUCH_GUARDS.len() {
+            return Err(format!(
+                "touch-guard {guard} does not exist; there are {}",
+                TOUCH_GUARDS.join(", ")
+            ));
+        }
+        self.hands.touch_guards &= !(1 << guard);
+        self.hands.touch_guards |= u8::from(pressed) << guard;
+        Ok(())
     }
 
     /// The exposure switch.
@@ -829,13 +946,24 @@ impl Room {
             primary: sensors.primary,
             secondary: sensors.secondary,
             commanded: self.drive.position,
-            brakes_engaged: sensors.brakes_engaged,
+            brakes_engaged: self.plant.brakes_hold(),
             couch_state: couch.map_or(couch::State::PoweredOff, Controller::state) as u8,
             couch_faults: couch.map_or(0, Controller::faults),
             stop_cause: couch.map_or(0, |couch| couch.stop_cause() as u8),
             epoch: couch.map_or(0, Controller::epoch),
             beam_gate: couch.is_some_and(Controller::beam_gate),
-            radiates: self.imager.as_ref().is_some_and(|imager| imager.radiates()),
+            drive_state: couch
+                .and_then(|couch| couch::DRIVE_STATES.get(usize::from(couch.drive_state())))
+                .unwrap_or(&couch::DRIVE_STATES[0]),
+            touch_guards: TOUCH_GUARDS
+                .into_iter()
+                .enumerate()
+                .filter(|(bit, _)| self.hands.touch_guards >> bit & 1 == 1)
+                .map(|(_, guard)| guard)
+                .collect(),
+            injected: self.faults.injected(&self.limits.map(|axis| axis.name)),
+            radiates: self.generator.radiates(),
+            tube_mas: self.generator.total_mas(),
             imager_faults: self.imager.as_ref().map_or(0, |imager| imager.faults()),
             pendant_faults: self.pendant.as_ref().map_or(0, |pendant| pendant.faults()),
             gantry_deg: self

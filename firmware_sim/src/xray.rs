@@ -108,6 +108,8 @@ impl Scene {
 pub struct Job {
     /// The exposure.
     pub exposure: Exposure,
+    /// What the tube truly gave, micro-ampere-seconds; its own technique says what it was asked for.
+    pub given_uas: f64,
     /// True gantry angle of the source, degrees.
     pub source_deg: f64,
     /// True pose of the patient: `fixed from DICOM`.
@@ -523,10 +525,12 @@ impl Job {
         } else {
             vec![0.0; rows * cols]
         };
+        let mut exposure = self.exposure;
+        exposure.technique.mas_u = libm::round(self.given_uas) as u32;
         let (octets, residue) =
             self.scene
                 .panel
-                .expose(&signal, &self.exposure, self.scene.seed, &self.residue);
+                .expose(&signal, &exposure, self.scene.seed, &self.residue);
         Frame {
             rows,
             cols,
@@ -672,6 +676,7 @@ mod tests {
         };
         Job {
             exposure,
+            given_uas: f64::from(exposure.technique.mas_u),
             source_deg,
             fixed_from_dicom,
             fixed_from_table,

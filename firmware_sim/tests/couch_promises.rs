@@ -401,7 +401,7 @@ fn the_gate_holds_the_beam_unless_everything_is_at_rest() {
     host.leases = true;
     host.run_us(100_000);
     host.command(0x29, &[1]);
-    host.room.set_touch_guard(true);
+    host.room.set_touch_guard(0, true).unwrap();
     host.run_us(2_000);
     assert!(!host.room.truth().beam_gate, "falls with the touch guard");
 }
@@ -540,10 +540,10 @@ fn a_fault_that_the_model_lacks_is_refused_by_name() {
     let mut host = Host::new(19);
     let refused = host
         .room
-        .inject(&fault("encoder", "delayed", Some(0), None))
+        .inject(&fault("touch_guard", "slow", None, None))
         .unwrap_err();
     assert!(
-        refused.contains("delayed") && refused.contains("stuck"),
+        refused.contains("no speed between") && refused.contains("stuck"),
         "{refused}"
     );
     assert!(

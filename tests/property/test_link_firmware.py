@@ -71,7 +71,7 @@ def value_of(meaning: str, size: float) -> float | None:
     if "parts per million" in meaning:
         return (size - 0.5) * 1000
     if "ms" in meaning.split():
-        return 1 + size * 300
+        return 1 + size * (249 if "250" in meaning else 299)
     if "octets" in meaning:
         return 1 + size * 40
     return 0.2 + size * 8  # mm, deg, mm/s, deg/s, times the noise
@@ -138,7 +138,7 @@ class LineAndFirmware(RuleBasedStateMachine):
             self.bench.room.inject(target, kind, value=value)
         if not target.startswith(HARMLESS_TO_THE_LOAD):
             self.disturbed = True
-        if target.startswith("enable_contact") and kind in ("stuck", "intermittent"):
+        if target.startswith("enable_contact") and kind != "off":
             self.stuck_contacts.add(target)
         self.advance(5)
 

@@ -124,7 +124,7 @@ def test_every_fault_of_the_table_can_be_injected_and_cleared():
     for target, kind, meaning in fault_table():
         room = VirtualRoom(seed=1)
         axis = "vertical" if target in ("encoder", "second_channel", "axis") else None
-        value = 0.5 if meaning else None
+        value = None if not meaning else 2.0 if (target, kind) == ("panel", "slow") else 0.5
         room.inject(target, kind, axis=axis, value=value)
         room.advance_ms(50)
         room.clear(target)

@@ -12,7 +12,13 @@ import typer
 from igrt_firmware_sim import lockstep, phantom, scenario, world
 from igrt_firmware_sim import recording as recording_module
 from igrt_firmware_sim import speed as speed_module
-from igrt_firmware_sim._firmware import SimulatorError, fault_table, physics_table
+from igrt_firmware_sim._firmware import (
+    SimulatorError,
+    fault_table,
+    faults_refused,
+    physics_table,
+    touch_guards,
+)
 from igrt_firmware_sim.bench import VirtualRoom
 from igrt_firmware_sim.serving import BAUD, Service
 
@@ -233,9 +239,14 @@ def lockstep_command(
 
 @app.command()
 def faults() -> None:
-    """Lists every fault of the model: target, kind, and what its value means."""
+    """Lists every fault of the model: target, kind, and what its value means; then the words that a target refuses."""
     for target, kind, meaning in fault_table():
         typer.echo(f"{target:18} {kind:14} {meaning}")
+    typer.echo(
+        f"\ntouch_guard is all of them; one is touch_guard.NAME: {', '.join(touch_guards())}\n"
+    )
+    for target, word, why in faults_refused():
+        typer.echo(f"{target:18} {word:14} refused: {why}")
 
 
 @app.command("physics")

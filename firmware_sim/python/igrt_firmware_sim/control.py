@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from igrt_firmware_sim._firmware import Room, SimulatorError, fault_table
+from igrt_firmware_sim._firmware import Room, SimulatorError, fault_table, faults_refused
 from igrt_firmware_sim.truth import TruthDict
 
 AXES = ("lateral_mm", "longitudinal_mm", "vertical_mm", "rotation_deg", "pitch_deg", "roll_deg")
@@ -118,7 +118,9 @@ def _hand_estop(room: Room, fields: Fields) -> Answer:
 
 
 def _hand_touch_guard(room: Room, fields: Fields) -> Answer:
-    room.set_touch_guard(_boolean(fields, "pressed"))
+    room.set_touch_guard(
+        _boolean(fields, "pressed"), _optional(fields, "guard", _text) or "table_left"
+    )
     return {}
 
 
@@ -202,7 +204,10 @@ def _fault_clear(room: Room, fields: Fields) -> Answer:
 
 
 def _fault_list(room: Room, fields: Fields) -> Answer:
-    return {"faults": [{"target": t, "kind": k, "value": v or None} for t, k, v in fault_table()]}
+    return {
+        "faults": [{"target": t, "kind": k, "value": v or None} for t, k, v in fault_table()],
+        "refused": [{"target": t, "kind": k, "why": why} for t, k, why in faults_refused()],
+    }
 
 
 def _line_break(room: Room, fields: Fields) -> Answer:

@@ -28,11 +28,15 @@ class TruthDict(TypedDict):
     commanded: list[float]
     brakes_engaged: bool
     couch_state: int
+    drive_state: str  # by its CiA 402 name
+    touch_guards: list[str]
+    injected: list[str]  # faults, each as "target kind [axis] [value] [direction]"
     couch_faults: int
     stop_cause: int
     epoch: int
     beam_gate: bool
     radiates: bool
+    tube_mas: float
     imager_faults: int
     pendant_faults: int
     gantry_deg: float

@@ -49,10 +49,20 @@ fn beyond(a: &[i32; AXES], b: &[i32; AXES], bounds: &[i32; AXES]) -> bool {
         })
 }
 
+/// The same of a measurement against a set-point.
+fn strays(at: &[i32; AXES], set: &[f64; AXES], bounds: &[f64; AXES]) -> bool {
+    at.iter()
+        .zip(set)
+        .zip(bounds)
+        .fold(false, |strays, ((at, set), bound)| {
+            strays | ((f64::from(*at) - set).abs() > *bound)
+        })
+}
+
 /// Bounds of every axis in micro-units, so that the control cycle does not look up kinds.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
-    following: [i32; AXES],
+    following: [f64; AXES],
     disagree: [i32; AXES],
     slip: [i32; AXES],
     hand: [i32; AXES],
@@ -66,7 +76,7 @@ impl Bounds {
             limits.map(|axis| axis.kind.pick(linear, rotary) as i32)
         };
         Self {
-            following: each(FOLLOWING, ROBOT_FOLLOWING),
+            following: each(FOLLOWING, ROBOT_FOLLOWING).map(f64::from),
             disagree: each(DISAGREE, ROBOT_DISAGREE),
             slip: each(SLIP, ROBOT_SLIP),
             hand: each(HAND, ROBOT_HAND),
@@ -109,10 +119,14 @@ impl Supervision {
 }
 
 impl Core {
-    pub(super) fn supervise(&mut self, now_us: u64) {
+    /// `measured` is what `self.sensors` was copied from: to read it again from there does not wait for the copy.
+    pub(super) fn supervise(&mut self, now_us: u64, measured: &Sensors) {
         self.supervision.last_us = now_us;
         if !self.sensors.encoder_valid {
             self.referenced = false;
+            self.latch(fault::ENCODER, StopCause::Fault);
+        }
+        if !self.sensors.second_valid {
             self.latch(fault::ENCODER, StopCause::Fault);
         }
         if self.sensors.drive_fault {
@@ -121,19 +135,19 @@ impl Core {
         if self.sensors.at_lower || self.sensors.at_upper {
             self.latch(fault::LIMIT_SWITCH, StopCause::Fault);
         }
-        self.compare_channels(now_us);
+        self.compare_channels(now_us, measured);
         if self.motion.is_some() {
-            self.watch_motion(now_us);
+            self.watch_motion(now_us, measured);
         } else {
             self.watch_rest();
         }
         self.watch_speed(now_us);
     }
 
-    fn compare_channels(&mut self, now_us: u64) {
+    fn compare_channels(&mut self, now_us: u64, measured: &Sensors) {
         if !beyond(
-            &self.sensors.primary,
-            &self.sensors.secondary,
+            &measured.primary,
+            &measured.secondary,
             &self.supervision.bounds.disagree,
         ) {
             self.supervision.differ_since_us = None;
@@ -145,13 +159,12 @@ impl Core {
         }
     }
 
-    fn watch_motion(&mut self, now_us: u64) {
+    fn watch_motion(&mut self, now_us: u64, measured: &Sensors) {
         self.supervision.rest = None;
-        let set = self.drive.position.map(|v| v as i32);
         if self.drive.enabled
-            && beyond(
-                &self.sensors.primary,
-                &set,
+            && strays(
+                &measured.primary,
+                &self.drive.position,
                 &self.supervision.bounds.following,
             )
         {
@@ -227,7 +240,8 @@ impl Core {
     pub(super) fn causes_present(&self) -> u32 {
         let when = |present: bool, bit: u32| if present { bit } else { 0 };
         when(self.wires.estop, fault::EMERGENCY_STOP)
-            | when(self.wires.touch_guard, fault::TOUCH_GUARD)
+            | when(self.wires.touch_guards != 0, fault::TOUCH_GUARD)
+            | when(!self.clock_true, fault::SELF_TEST)
             | when(
                 self.wires.enable.a || self.wires.enable.b,
                 fault::ENABLE_DISCREPANCY,
@@ -236,7 +250,10 @@ impl Core {
                 self.sensors.at_lower || self.sensors.at_upper,
                 fault::LIMIT_SWITCH,
             )
-            | when(!self.sensors.encoder_valid, fault::ENCODER)
+            | when(
+                !self.sensors.encoder_valid || !self.sensors.second_valid,
+                fault::ENCODER,
+            )
             | when(self.sensors.drive_fault, fault::DRIVE)
             | when(
                 !self.sensors.brakes_engaged,

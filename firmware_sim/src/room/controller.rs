@@ -91,6 +91,17 @@ impl Controller {
         }
     }
 
+    /// CiA 402 state of the drives; a GCS controller tells of none, and shows what its servo does.
+    pub fn drive_state(&self) -> u8 {
+        const SWITCHED_ON: u8 = 3;
+        const OPERATION_ENABLED: u8 = 4;
+        match self {
+            Self::Clp1(couch) => couch.drive_state(),
+            Self::Gcs(gcs) if gcs.at_rest() => SWITCHED_ON,
+            Self::Gcs(_) => OPERATION_ENABLED,
+        }
+    }
+
     /// Latched faults in the bits of CLP/1.
     pub fn faults(&self) -> u32 {
         match self {

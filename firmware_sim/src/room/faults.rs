@@ -3,8 +3,12 @@
 //! A fault that the model does not have is refused by name, never ignored. Every random fault draws from a stream of its own.
 
 use super::{LINES, LineName, Room};
-use crate::limits::{AXES, NAMES};
-use crate::plant::{AxisFault, BrakeFault, ChannelFault, Faults as PlantFaults, SwitchFault};
+use crate::contact::{Contact, ContactFault, first_half};
+use crate::couch::TOUCH_GUARDS;
+use crate::generator::GeneratorFault;
+use crate::limits::AXES;
+use crate::plant::faults::{DELAY_MAX, cycles_of_ms};
+use crate::plant::{AxisFault, BrakeFault, ChannelFault, DriveFault, Faults as PlantFaults};
 use crate::random::Stream;
 use std::collections::VecDeque;
 
@@ -30,56 +34,203 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     ("encoder", "garbage", "times the usual noise"),
     ("encoder", "wrong", "offset in mm or deg"),
     ("encoder", "slow", "drift in mm/s or deg/s"),
+    (
+        "encoder",
+        "delayed",
+        "ms by which readings are late, 1 to 250",
+    ),
+    ("encoder", "intermittent", "half period in ms"),
+    ("second_channel", "off", ""),
     ("second_channel", "stuck", ""),
     ("second_channel", "garbage", "times the usual noise"),
     ("second_channel", "wrong", "offset in mm or deg"),
     ("second_channel", "slow", "drift in mm/s or deg/s"),
-    ("axis", "stuck", ""),
-    ("axis", "slow", "share of its speed, 0 to 1"),
     (
-        "axis",
-        "wrong",
-        "creep of the load against the motor in mm/s or deg/s",
+        "second_channel",
+        "delayed",
+        "ms by which readings are late, 1 to 250",
     ),
+    ("second_channel", "intermittent", "half period in ms"),
+    ("axis", "off", ""),
+    ("axis", "stuck", ""),
     (
         "axis",
         "garbage",
         "runaway while it is driven in mm/s or deg/s",
     ),
+    (
+        "axis",
+        "wrong",
+        "creep of the load against the motor in mm/s or deg/s",
+    ),
+    ("axis", "slow", "share of its speed, 0 to 1"),
+    ("axis", "delayed", "ms by which it follows late, 1 to 250"),
+    ("axis", "intermittent", "half period in ms"),
     ("lower_limit", "off", ""),
     ("lower_limit", "stuck", ""),
+    ("lower_limit", "garbage", ""),
+    ("lower_limit", "wrong", ""),
+    ("lower_limit", "delayed", "ms by which it closes late"),
+    ("lower_limit", "intermittent", "half period in ms"),
     ("upper_limit", "off", ""),
     ("upper_limit", "stuck", ""),
+    ("upper_limit", "garbage", ""),
+    ("upper_limit", "wrong", ""),
+    ("upper_limit", "delayed", "ms by which it closes late"),
+    ("upper_limit", "intermittent", "half period in ms"),
     ("brake", "off", ""),
     ("brake", "stuck", ""),
+    ("brake", "garbage", ""),
+    ("brake", "wrong", ""),
     ("brake", "slow", "slip downwards while engaged in mm/s"),
     ("brake", "delayed", "ms until it engages"),
+    ("brake", "intermittent", "half period in ms"),
     ("drive", "off", ""),
+    ("drive", "stuck", ""),
+    (
+        "drive",
+        "garbage",
+        "noise of the set-points in mm or deg, one sigma",
+    ),
+    ("drive", "wrong", ""),
+    ("drive", "slow", "share of the speed, 0 to 1"),
+    ("drive", "delayed", "ms by which it follows late, 1 to 250"),
+    ("drive", "intermittent", "half period in ms"),
     ("touch_guard", "off", ""),
     ("touch_guard", "stuck", ""),
+    ("touch_guard", "garbage", ""),
+    ("touch_guard", "wrong", ""),
+    ("touch_guard", "delayed", "ms by which it closes late"),
     ("touch_guard", "intermittent", "half period in ms"),
     ("estop", "off", ""),
     ("estop", "stuck", ""),
+    ("estop", "garbage", ""),
+    ("estop", "wrong", ""),
+    ("estop", "delayed", "ms by which it opens late"),
+    ("estop", "intermittent", "half period in ms"),
     ("enable_contact_a", "off", ""),
     ("enable_contact_a", "stuck", ""),
+    ("enable_contact_a", "garbage", ""),
+    ("enable_contact_a", "wrong", ""),
+    ("enable_contact_a", "delayed", "ms by which it follows late"),
     ("enable_contact_a", "intermittent", "half period in ms"),
     ("enable_contact_b", "off", ""),
     ("enable_contact_b", "stuck", ""),
+    ("enable_contact_b", "garbage", ""),
+    ("enable_contact_b", "wrong", ""),
+    ("enable_contact_b", "delayed", "ms by which it follows late"),
     ("enable_contact_b", "intermittent", "half period in ms"),
     ("source_arm", "stuck", ""),
     ("panel_arm", "stuck", ""),
     ("generator", "off", ""),
+    ("generator", "stuck", ""),
+    (
+        "generator",
+        "garbage",
+        "spread of the output from exposure to exposure, a share (one sigma)",
+    ),
+    (
+        "generator",
+        "wrong",
+        "true output as a share of what its meter says",
+    ),
+    (
+        "generator",
+        "slow",
+        "share of the tube current that it reaches, 0 to 1",
+    ),
+    (
+        "generator",
+        "delayed",
+        "ms from the command to the radiation",
+    ),
+    ("generator", "intermittent", "half period in ms"),
     ("panel", "off", ""),
+    ("panel", "stuck", ""),
+    (
+        "panel",
+        "garbage",
+        "noise of every pixel in counts, one sigma",
+    ),
+    ("panel", "wrong", "offset of every pixel in counts"),
+    ("panel", "slow", "times the usual time of a read-out"),
+    ("panel", "delayed", "ms by which a frame is late"),
+    ("panel", "intermittent", "half period in ms"),
     ("pendant_supply", "off", ""),
     ("power.couch", "off", ""),
     ("power.imager", "off", ""),
     ("power.pendant", "off", ""),
+    ("clock.couch", "stuck", ""),
+    (
+        "clock.couch",
+        "garbage",
+        "ms of a jump ahead at most, in every ms",
+    ),
     ("clock.couch", "wrong", "skew in parts per million"),
+    ("clock.couch", "slow", "share of its speed, 0 to 1"),
+    ("clock.couch", "intermittent", "half period in ms"),
+    ("clock.imager", "stuck", ""),
+    (
+        "clock.imager",
+        "garbage",
+        "ms of a jump ahead at most, in every ms",
+    ),
     ("clock.imager", "wrong", "skew in parts per million"),
+    ("clock.imager", "slow", "share of its speed, 0 to 1"),
+    ("clock.imager", "intermittent", "half period in ms"),
+    ("clock.pendant", "stuck", ""),
+    (
+        "clock.pendant",
+        "garbage",
+        "ms of a jump ahead at most, in every ms",
+    ),
     ("clock.pendant", "wrong", "skew in parts per million"),
+    ("clock.pendant", "slow", "share of its speed, 0 to 1"),
+    ("clock.pendant", "intermittent", "half period in ms"),
     ("line.couch", "*", "see line kinds"),
     ("line.imager", "*", "see line kinds"),
     ("line.pendant", "*", "see line kinds"),
+];
+
+/// PX4's words.
+pub const WORDS: [&str; 7] = [
+    "off",
+    "stuck",
+    "garbage",
+    "wrong",
+    "slow",
+    "delayed",
+    "intermittent",
+];
+
+const CONTACT_SLOW: &str =
+    "a contact is open or closed and has no speed between; `delayed` makes it late";
+const COLLISION: &str = "the switch sits on an arm that meets nothing in this room; `stuck` is its collision, or its broken wire";
+const SUPPLY: &str = "the pendant reports a supply out of range or in range, and nothing between";
+const POWER: &str = "power is there or not; `fault.clear` brings it back";
+const CLOCK_OFF: &str = "a controller without its clock does not run; that is `power`";
+const CLOCK_DELAYED: &str = "a counter that is late by a constant is a clock with another zero, and every clock has its own";
+
+/// Words without a meaning for a target, and why. `*` stands for every word that [`TABLE`] does not have of it.
+pub const MEANINGLESS: &[(&str, &str, &str)] = &[
+    ("lower_limit", "slow", CONTACT_SLOW),
+    ("upper_limit", "slow", CONTACT_SLOW),
+    ("touch_guard", "slow", CONTACT_SLOW),
+    ("estop", "slow", CONTACT_SLOW),
+    ("enable_contact_a", "slow", CONTACT_SLOW),
+    ("enable_contact_b", "slow", CONTACT_SLOW),
+    ("source_arm", "*", COLLISION),
+    ("panel_arm", "*", COLLISION),
+    ("pendant_supply", "*", SUPPLY),
+    ("power.couch", "*", POWER),
+    ("power.imager", "*", POWER),
+    ("power.pendant", "*", POWER),
+    ("clock.couch", "off", CLOCK_OFF),
+    ("clock.imager", "off", CLOCK_OFF),
+    ("clock.pendant", "off", CLOCK_OFF),
+    ("clock.couch", "delayed", CLOCK_DELAYED),
+    ("clock.imager", "delayed", CLOCK_DELAYED),
+    ("clock.pendant", "delayed", CLOCK_DELAYED),
 ];
 
 /// Kinds of faults of a line and what `value` means.
@@ -101,32 +252,6 @@ pub const LINE_KINDS: &[(&str, &str)] = &[
     ("echo", ""),
     ("baud", ""),
 ];
-
-/// State of a contact, or of anything that reports yes or no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SwitchState {
-    /// Works.
-    #[default]
-    Ok,
-    /// Never closes (never reports).
-    Off,
-    /// Always closed (always reports).
-    Stuck,
-    /// Opens for every other half period of so many microseconds.
-    Intermittent(u64),
-}
-
-impl SwitchState {
-    /// What comes through of a contact that is `closed`.
-    pub fn applied(self, closed: bool, now_us: u64) -> bool {
-        match self {
-            Self::Ok => closed,
-            Self::Off => false,
-            Self::Stuck => true,
-            Self::Intermittent(half_us) => closed && (now_us / half_us.max(1)).is_multiple_of(2),
-        }
-    }
-}
 
 /// Octets that wait on a stalled line at most; older ones are lost, as in a full UART buffer.
 const QUEUE_MAX: usize = 65_536;
@@ -351,79 +476,200 @@ impl Pipe {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+/// How the clock of a device fails.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum ClockFault {
+    /// So many times as fast as time.
+    Rate(f64),
+    /// Jumps ahead by up to so many microseconds in every control cycle.
+    Garbage(f64),
+    /// Stands still in every other half period of so many microseconds.
+    Intermittent(u64),
+}
+
+#[derive(Debug, Clone)]
 struct Clock {
     base_us: u64,
     device_base_us: u64,
-    skew_ppm: f64,
+    fault: ClockFault,
+    jumps: Stream,
+}
+
+impl Clock {
+    fn at(&self, now_us: u64) -> u64 {
+        let passed = now_us - self.base_us;
+        self.device_base_us
+            + match self.fault {
+                ClockFault::Rate(rate) => (passed as f64 * rate) as u64,
+                ClockFault::Garbage(_) => passed,
+                ClockFault::Intermittent(half_us) => {
+                    let ran =
+                        |at: u64| at / (2 * half_us) * half_us + (at % (2 * half_us)).min(half_us);
+                    ran(now_us) - ran(self.base_us)
+                }
+            }
+    }
+
+    fn set(&mut self, now_us: u64, fault: ClockFault) {
+        self.device_base_us = self.at(now_us);
+        self.base_us = now_us;
+        self.fault = fault;
+    }
+}
+
+/// How the panel fails.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum PanelFault {
+    /// Works.
+    #[default]
+    None,
+    /// Reports that it does not work.
+    Off,
+    /// Delivers the frame before once more.
+    Stuck,
+    /// Noise on every pixel, counts (one sigma).
+    Garbage(f64),
+    /// An offset on every pixel, counts.
+    Wrong(f64),
+    /// A read-out lasts so many times as long.
+    Slow(f64),
+    /// A frame comes so many microseconds late.
+    Delayed(u64),
+    /// Reports that it does not work in every other half period of so many microseconds.
+    Intermittent(u64),
+}
+
+impl PanelFault {
+    /// What the panel reports of itself.
+    #[inline]
+    pub fn reported(self, now_us: u64) -> bool {
+        match self {
+            Self::Off => true,
+            Self::Intermittent(half_us) => !first_half(now_us, half_us),
+            _ => false,
+        }
+    }
+
+    /// How much later than usual a frame comes.
+    pub fn late_us(self, read_out_us: u64) -> u64 {
+        match self {
+            Self::Slow(times) => (read_out_us as f64 * (times - 1.0)) as u64,
+            Self::Delayed(late_us) => read_out_us + late_us,
+            _ => 0,
+        }
+    }
+
+    /// What becomes of a frame's 16-bit pixels.
+    pub fn distort(self, octets: &mut [u8], noise: &mut Stream) {
+        let mut change: Box<dyn FnMut() -> f64> = match self {
+            Self::Garbage(sigma) => Box::new(move || sigma * noise.noise()),
+            Self::Wrong(offset) => Box::new(move || offset),
+            _ => return,
+        };
+        for pixel in octets.as_chunks_mut::<2>().0 {
+            let counts = f64::from(u16::from_le_bytes(*pixel)) + change();
+            *pixel = (counts.clamp(0.0, 65_535.0) as u16).to_le_bytes();
+        }
+    }
 }
 
 /// Faults of the room outside the mechanics of the couch.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "each field is named for its part")]
 pub struct RoomFaults {
-    pub contact_a: SwitchState,
-    pub contact_b: SwitchState,
-    pub estop: SwitchState,
-    pub touch_guard: SwitchState,
-    pub source_arm: SwitchState,
-    pub panel_arm: SwitchState,
-    pub generator: SwitchState,
-    pub panel: SwitchState,
-    pub pendant_supply: SwitchState,
+    pub contact_a: Contact,
+    pub contact_b: Contact,
+    pub estop: Contact,
+    pub touch_guards: [Contact; TOUCH_GUARDS.len()],
+    /// No contact has a fault.
+    pub contacts_work: bool,
+    pub source_arm: Contact,
+    pub panel_arm: Contact,
+    pub panel: PanelFault,
+    pub panel_noise: Stream,
+    pub pendant_supply: bool,
+    /// What is injected and not cleared, for the truth.
+    injected: Vec<Request>,
     to_device: [Pipe; 3],
     to_host: [Pipe; 3],
     echo: [bool; 3],
     clocks: [Clock; 3],
+    /// No clock has ever had a fault.
+    clocks_true: bool,
 }
 
 impl RoomFaults {
     /// No faults.
     pub fn new(seed: u64) -> Self {
         let names = ["couch", "imager", "pendant"];
+        let contact = |name: &str| Contact::new(seed, &format!("fault.{name}"));
         Self {
-            contact_a: SwitchState::Ok,
-            contact_b: SwitchState::Ok,
-            estop: SwitchState::Ok,
-            touch_guard: SwitchState::Ok,
-            source_arm: SwitchState::Ok,
-            panel_arm: SwitchState::Ok,
-            generator: SwitchState::Ok,
-            panel: SwitchState::Ok,
-            pendant_supply: SwitchState::Ok,
+            contact_a: contact("enable_contact_a"),
+            contact_b: contact("enable_contact_b"),
+            estop: contact("estop"),
+            touch_guards: TOUCH_GUARDS.map(contact),
+            contacts_work: true,
+            source_arm: contact("source_arm"),
+            panel_arm: contact("panel_arm"),
+            panel: PanelFault::None,
+            panel_noise: Stream::new(seed, "fault.panel"),
+            pendant_supply: false,
+            injected: Vec::new(),
             to_device: names.map(|name| Pipe::new(seed, &format!("{name}.to_device"))),
             to_host: names.map(|name| Pipe::new(seed, &format!("{name}.to_host"))),
             echo: [false; 3],
-            clocks: [Clock {
+            clocks: names.map(|name| Clock {
                 base_us: 0,
                 device_base_us: 0,
-                skew_ppm: 0.0,
-            }; 3],
+                fault: ClockFault::Rate(1.0),
+                jumps: Stream::new(seed, &format!("fault.clock.{name}")),
+            }),
+            clocks_true: true,
         }
     }
 
     /// A device's own clock.
+    #[inline]
     pub fn device_us(&self, line: LineName, now_us: u64) -> u64 {
-        let Some(clock) = self
-            .clocks
-            .get(line as usize)
-            .filter(|clock| clock.skew_ppm != 0.0 || clock.device_base_us != clock.base_us)
-        else {
+        if self.clocks_true {
             return now_us;
-        };
-        let passed = (now_us - clock.base_us) as f64;
-        clock.device_base_us + (passed * (1.0 + clock.skew_ppm * 1e-6)) as u64
+        }
+        self.clocks
+            .get(line as usize)
+            .map_or(now_us, |clock| clock.at(now_us))
     }
 
-    fn skew(&mut self, line: LineName, now_us: u64, skew_ppm: f64) {
-        let device_base_us = self.device_us(line, now_us);
-        if let Some(clock) = self.clocks.get_mut(line as usize) {
-            *clock = Clock {
-                base_us: now_us,
-                device_base_us,
-                skew_ppm,
-            };
+    /// Clocks that jump do so once a control cycle.
+    #[inline]
+    pub fn step_clocks(&mut self) {
+        if self.clocks_true {
+            return;
         }
+        for clock in &mut self.clocks {
+            if let ClockFault::Garbage(most_us) = clock.fault {
+                clock.device_base_us += (most_us * clock.jumps.uniform()) as u64;
+            }
+        }
+    }
+
+    fn set_clock(&mut self, line: LineName, now_us: u64, fault: ClockFault) {
+        self.clocks_true = false;
+        if let Some(clock) = self.clocks.get_mut(line as usize) {
+            clock.set(now_us, fault);
+        }
+    }
+
+    /// What is injected and not cleared, in words: target, kind, axis, value, direction.
+    pub fn injected(&self, axis_names: &[&'static str; AXES]) -> Vec<String> {
+        let worded = |request: &Request| {
+            let mut words = vec![request.target.clone(), request.kind.clone()];
+            let axis = request.axis.and_then(|axis| axis_names.get(axis));
+            words.extend(axis.map(|name| (*name).to_owned()));
+            words.extend(request.value.map(|value| value.to_string()));
+            words.extend(request.direction.clone());
+            words.join(" ")
+        };
+        self.injected.iter().map(worded).collect()
     }
 
     /// Octets from the host on their way; `None` if untouched.
@@ -500,30 +746,83 @@ fn line_of(target: &str) -> Option<LineName> {
         .find(|line| format!("{line:?}").eq_ignore_ascii_case(name))
 }
 
+/// Words in a table that are told apart: the target itself, and what its parts share (`touch_guard.table_left` is a `touch_guard`).
+fn family_of(target: &str) -> &str {
+    match target.split_once('.') {
+        Some(("touch_guard", name)) if TOUCH_GUARDS.contains(&name) => "touch_guard",
+        _ => target,
+    }
+}
+
 fn known(target: &str, kind: &str) -> Result<&'static str, String> {
+    let family = family_of(target);
     let kinds: Vec<&(&str, &str, &str)> = TABLE
         .iter()
-        .filter(|(name, _, _)| *name == target)
+        .filter(|(name, _, _)| *name == family)
         .collect();
     if kinds.is_empty() {
         let mut targets: Vec<&str> = TABLE.iter().map(|(name, _, _)| *name).collect();
         targets.dedup();
         return Err(format!(
-            "the model has no target {target:?}; it has {}",
-            targets.join(", ")
+            "the model has no target {target:?}; it has {}, and touch_guard.NAME of {}",
+            targets.join(", "),
+            TOUCH_GUARDS.join(", ")
         ));
     }
-    kinds
+    let found = kinds
         .iter()
         .find(|(_, name, _)| *name == kind || *name == "*")
-        .map(|(_, _, meaning)| *meaning)
-        .ok_or_else(|| {
-            let names: Vec<&str> = kinds.iter().map(|(_, name, _)| *name).collect();
-            format!(
-                "the model has no fault {kind:?} of {target}; it has {}",
-                names.join(", ")
-            )
-        })
+        .map(|(_, _, meaning)| *meaning);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = kinds.iter().map(|(_, name, _)| *name).collect();
+        let why = MEANINGLESS
+            .iter()
+            .find(|(name, word, _)| {
+                *name == family && (*word == kind || *word == "*" && WORDS.contains(&kind))
+            })
+            .map(|(_, _, reason)| format!(": {reason}"))
+            .unwrap_or_default();
+        format!(
+            "the model has no fault {kind:?} of {target}{why}; it has {}",
+            names.join(", ")
+        )
+    })
+}
+
+fn positive_ms(target: &str, kind: &str, value: f64) -> Result<u64, String> {
+    if value > 0.0 && value <= 1e9 {
+        Ok(((value * 1e3) as u64).max(1))
+    } else {
+        Err(format!("{target} {kind}: {value} ms is not above 0"))
+    }
+}
+
+fn share(target: &str, kind: &str, value: f64) -> Result<f64, String> {
+    if (0.0..=1.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!(
+            "{target} {kind}: {value} is not a share within 0 to 1"
+        ))
+    }
+}
+
+fn cycles(target: &str, kind: &str, value: f64) -> Result<u16, String> {
+    let ms = positive_ms(target, kind, value)?.div_ceil(1000);
+    cycles_of_ms(ms).ok_or_else(|| {
+        format!("{target} {kind}: {value} ms is beyond the {DELAY_MAX} ms that are remembered")
+    })
+}
+
+fn contact_fault(target: &str, kind: &str, value: f64) -> Result<ContactFault, String> {
+    Ok(match kind {
+        "off" => ContactFault::Off,
+        "stuck" => ContactFault::Stuck,
+        "wrong" => ContactFault::Wrong,
+        "garbage" => ContactFault::Garbage,
+        "delayed" => ContactFault::Delayed(positive_ms(target, kind, value)?),
+        _ => ContactFault::Intermittent(positive_ms(target, kind, value)?),
+    })
 }
 
 /// Injects a fault into a room; a sentence if the model does not have it.
@@ -531,44 +830,138 @@ pub fn inject(room: &mut Room, request: &Request) -> Result<(), String> {
     let (target, kind) = (request.target.as_str(), request.kind.as_str());
     let meaning = known(target, kind)?;
     if let Some(line) = line_of(target) {
-        let now_us = room.now_us;
-        return match target.split_once('.').map(|(group, _)| group) {
-            Some("power") => {
-                room.set_power(line, false);
-                Ok(())
-            }
+        match target.split_once('.').map(|(group, _)| group) {
+            Some("power") => room.set_power(line, false),
             Some("clock") => {
-                let skew = demanded(target, kind, meaning, request.value)?;
-                if skew.abs() > 100_000.0 {
-                    return Err(format!("clock skew of {skew} ppm is beyond 100000 ppm"));
-                }
-                room.faults.skew(line, now_us, skew);
-                Ok(())
+                let value = demanded(target, kind, meaning, request.value)?;
+                let fault = clock_fault(target, kind, value)?;
+                let now_us = room.now_us;
+                room.faults.set_clock(line, now_us, fault);
             }
-            _ => inject_line(&mut room.faults, line, request),
-        };
+            _ => inject_line(&mut room.faults, line, request)?,
+        }
+    } else {
+        let value = demanded(target, kind, meaning, request.value)?;
+        inject_device(room, request, value)?;
     }
-    let value = demanded(target, kind, meaning, request.value)?;
-    let switch = match kind {
-        "off" => SwitchState::Off,
-        "stuck" => SwitchState::Stuck,
-        "intermittent" => SwitchState::Intermittent((value * 1e3).max(1.0) as u64),
-        _ => SwitchState::Ok,
-    };
+    room.faults.remember(request);
+    Ok(())
+}
+
+fn clock_fault(target: &str, kind: &str, value: f64) -> Result<ClockFault, String> {
+    Ok(match kind {
+        "stuck" => ClockFault::Rate(0.0),
+        "slow" => ClockFault::Rate(share(target, kind, value)?),
+        "garbage" => ClockFault::Garbage(positive_ms(target, kind, value)? as f64),
+        "intermittent" => ClockFault::Intermittent(positive_ms(target, kind, value)?),
+        _ if value.abs() > 100_000.0 => {
+            return Err(format!("clock skew of {value} ppm is beyond 100000 ppm"));
+        }
+        _ => ClockFault::Rate(1.0 + value * 1e-6),
+    })
+}
+
+fn inject_device(room: &mut Room, request: &Request, value: f64) -> Result<(), String> {
+    let (target, kind) = (request.target.as_str(), request.kind.as_str());
     let faults = &mut room.faults;
-    match target {
-        "touch_guard" => faults.touch_guard = switch,
-        "estop" => faults.estop = switch,
-        "enable_contact_a" => faults.contact_a = switch,
-        "enable_contact_b" => faults.contact_b = switch,
-        "source_arm" => faults.source_arm = switch,
-        "panel_arm" => faults.panel_arm = switch,
-        "generator" => faults.generator = switch,
-        "panel" => faults.panel = switch,
-        "pendant_supply" => faults.pendant_supply = switch,
+    match family_of(target) {
+        "generator" => {
+            let fault = generator_fault(target, kind, value)?;
+            room.generator.set_fault(fault);
+        }
+        "panel" => faults.panel = panel_fault(target, kind, value)?,
+        "pendant_supply" => faults.pendant_supply = true,
+        "touch_guard" | "estop" | "enable_contact_a" | "enable_contact_b" | "source_arm"
+        | "panel_arm" => {
+            let fault = contact_fault(target, kind, value)?;
+            faults.set_contacts(target, fault);
+        }
         _ => return inject_plant(room, request, value),
     }
     Ok(())
+}
+
+fn generator_fault(target: &str, kind: &str, value: f64) -> Result<GeneratorFault, String> {
+    Ok(match kind {
+        "off" => GeneratorFault::Off,
+        "stuck" => GeneratorFault::Stuck,
+        "garbage" => GeneratorFault::Garbage(share(target, kind, value)?),
+        "wrong" if value > 0.0 && value <= 10.0 => GeneratorFault::Wrong(value),
+        "wrong" => {
+            return Err(format!(
+                "generator wrong: {value} is not a share above 0, 10 at most"
+            ));
+        }
+        "slow" => GeneratorFault::Slow(share(target, kind, value)?),
+        "delayed" => GeneratorFault::Delayed(positive_ms(target, kind, value)?),
+        _ => GeneratorFault::Intermittent(positive_ms(target, kind, value)?),
+    })
+}
+
+fn panel_fault(target: &str, kind: &str, value: f64) -> Result<PanelFault, String> {
+    Ok(match kind {
+        "off" => PanelFault::Off,
+        "stuck" => PanelFault::Stuck,
+        "garbage" if value >= 0.0 => PanelFault::Garbage(value),
+        "garbage" => return Err(format!("panel garbage: {value} counts are below 0")),
+        "wrong" => PanelFault::Wrong(value),
+        "slow" if value >= 1.0 => PanelFault::Slow(value),
+        "slow" => return Err(format!("panel slow: {value} is not 1 or more")),
+        "delayed" => PanelFault::Delayed(positive_ms(target, kind, value)?),
+        _ => PanelFault::Intermittent(positive_ms(target, kind, value)?),
+    })
+}
+
+impl RoomFaults {
+    /// The contacts of a target; of `touch_guard` all of them.
+    fn contacts(&mut self, target: &str) -> Vec<&mut Contact> {
+        match target {
+            "estop" => vec![&mut self.estop],
+            "enable_contact_a" => vec![&mut self.contact_a],
+            "enable_contact_b" => vec![&mut self.contact_b],
+            "source_arm" => vec![&mut self.source_arm],
+            "panel_arm" => vec![&mut self.panel_arm],
+            _ => {
+                let name = target.split_once('.').map(|(_, name)| name);
+                self.touch_guards
+                    .iter_mut()
+                    .zip(TOUCH_GUARDS)
+                    .filter(|(_, guard)| name.is_none_or(|name| name == *guard))
+                    .map(|(contact, _)| contact)
+                    .collect()
+            }
+        }
+    }
+
+    fn set_contacts(&mut self, target: &str, fault: ContactFault) {
+        for contact in self.contacts(target) {
+            contact.set(fault);
+        }
+        let others = [
+            &self.contact_a,
+            &self.contact_b,
+            &self.estop,
+            &self.source_arm,
+            &self.panel_arm,
+        ];
+        self.contacts_work =
+            self.touch_guards.iter().all(Contact::works) && others.iter().all(|one| one.works());
+    }
+
+    fn remember(&mut self, request: &Request) {
+        let same = |other: &Request| {
+            other.target == request.target
+                && other.axis == request.axis
+                && (line_of(&request.target).is_none() || other.kind == request.kind)
+        };
+        self.injected.retain(|other| !same(other));
+        self.injected.push(request.clone());
+    }
+
+    fn forget(&mut self, target: &str) {
+        self.injected
+            .retain(|request| request.target != target && family_of(&request.target) != target);
+    }
 }
 
 fn inject_line(faults: &mut RoomFaults, line: LineName, request: &Request) -> Result<(), String> {
@@ -599,27 +992,72 @@ fn inject_line(faults: &mut RoomFaults, line: LineName, request: &Request) -> Re
 
 fn inject_plant(room: &mut Room, request: &Request, value: f64) -> Result<(), String> {
     let mut faults = room.plant.faults();
-    let switch = if request.kind == "off" {
-        SwitchFault::Off
-    } else {
-        SwitchFault::Stuck
-    };
-    match request.target.as_str() {
-        "lower_limit" => faults.lower_switch = switch,
-        "upper_limit" => faults.upper_switch = switch,
-        "drive" => faults.drive_off = true,
-        "brake" => {
-            faults.brake = match request.kind.as_str() {
-                "off" => BrakeFault::Off,
-                "stuck" => BrakeFault::Stuck,
-                "slow" => BrakeFault::Slip(value * 1e3),
-                _ => BrakeFault::Delayed((value.max(0.0) * 1e3) as u64),
-            }
-        }
+    let (target, kind) = (request.target.as_str(), request.kind.as_str());
+    match target {
+        "lower_limit" => faults.lower_switch = contact_fault(target, kind, value)?,
+        "upper_limit" => faults.upper_switch = contact_fault(target, kind, value)?,
+        "drive" => faults.drive = drive_fault(target, kind, value)?,
+        "brake" => faults.brake = brake_fault(target, kind, value)?,
         _ => inject_axis(room, request, value, &mut faults)?,
     }
     room.plant.set_faults(faults);
     Ok(())
+}
+
+fn drive_fault(target: &str, kind: &str, value: f64) -> Result<DriveFault, String> {
+    Ok(match kind {
+        "off" => DriveFault::Off,
+        "stuck" => DriveFault::Stuck,
+        "garbage" if value >= 0.0 => DriveFault::Garbage(value),
+        "garbage" => return Err(format!("drive garbage: {value} is below 0")),
+        "wrong" => DriveFault::Wrong,
+        "slow" => DriveFault::Slow(share(target, kind, value)?),
+        "delayed" => DriveFault::Delayed(cycles(target, kind, value)?),
+        _ => DriveFault::Intermittent(positive_ms(target, kind, value)?),
+    })
+}
+
+fn brake_fault(target: &str, kind: &str, value: f64) -> Result<BrakeFault, String> {
+    Ok(match kind {
+        "off" => BrakeFault::Off,
+        "stuck" => BrakeFault::Stuck,
+        "garbage" => BrakeFault::Garbage,
+        "wrong" => BrakeFault::Wrong,
+        "slow" => BrakeFault::Slip(value * 1e3),
+        "delayed" => BrakeFault::Delayed(positive_ms(target, kind, value)?),
+        _ => BrakeFault::Intermittent(positive_ms(target, kind, value)?),
+    })
+}
+
+fn channel_fault(
+    request: &Request,
+    value: f64,
+    scale: f64,
+    stuck_at: Option<&i32>,
+) -> Result<ChannelFault, String> {
+    let (target, kind) = (request.target.as_str(), request.kind.as_str());
+    Ok(match kind {
+        "off" => ChannelFault::Off,
+        "stuck" => ChannelFault::Stuck(stuck_at.copied().unwrap_or(0)),
+        "garbage" => ChannelFault::Garbage(value),
+        "wrong" => ChannelFault::Wrong(value * scale),
+        "slow" => ChannelFault::Slow(value * scale),
+        "delayed" => ChannelFault::Delayed(cycles(target, kind, value)?),
+        _ => ChannelFault::Intermittent(positive_ms(target, kind, value)?),
+    })
+}
+
+fn axis_fault(request: &Request, value: f64, scale: f64) -> Result<AxisFault, String> {
+    let (target, kind) = (request.target.as_str(), request.kind.as_str());
+    Ok(match kind {
+        "off" => AxisFault::Off,
+        "stuck" => AxisFault::Stuck,
+        "garbage" => AxisFault::Garbage(value * scale),
+        "wrong" => AxisFault::Creep(value * scale),
+        "slow" => AxisFault::Slow(share(target, kind, value)?),
+        "delayed" => AxisFault::Delayed(cycles(target, kind, value)?),
+        _ => AxisFault::Intermittent(positive_ms(target, kind, value)?),
+    })
 }
 
 fn inject_axis(
@@ -628,47 +1066,27 @@ fn inject_axis(
     value: f64,
     faults: &mut PlantFaults,
 ) -> Result<(), String> {
-    let Some(axis) = request.axis.filter(|axis| *axis < AXES) else {
+    let limit = request.axis.and_then(|axis| room.limits.get(axis));
+    let (Some(axis), Some(limit)) = (request.axis, limit) else {
         return Err(format!(
             "{} {} needs an axis: {}",
             request.target,
             request.kind,
-            NAMES.join(", ")
+            room.limits.map(|limit| limit.name).join(", ")
         ));
     };
-    let scale = room
-        .limits
-        .get(axis)
-        .map_or(1.0, |limit| limit.kind.scale());
+    let scale = limit.kind.scale();
     let sensors = room.plant.sensors();
-    let channel = |stuck_at: Option<&i32>| match request.kind.as_str() {
-        "off" => ChannelFault::Off,
-        "stuck" => ChannelFault::Stuck(stuck_at.copied().unwrap_or(0)),
-        "garbage" => ChannelFault::Garbage(value),
-        "wrong" => ChannelFault::Wrong(value * scale),
-        _ => ChannelFault::Slow(value * scale),
-    };
     match request.target.as_str() {
-        "encoder" => set(
-            &mut faults.encoder,
-            axis,
-            channel(sensors.primary.get(axis)),
-        ),
-        "second_channel" => set(
-            &mut faults.second_channel,
-            axis,
-            channel(sensors.secondary.get(axis)),
-        ),
-        _ => {
-            let fault = match request.kind.as_str() {
-                "stuck" => AxisFault::Stuck,
-                "slow" if (0.0..=1.0).contains(&value) => AxisFault::Slow(value),
-                "slow" => return Err(format!("axis slow: {value} is not a share within 0 to 1")),
-                "wrong" => AxisFault::Creep(value * scale),
-                _ => AxisFault::Garbage(value * scale),
-            };
-            set(&mut faults.axis, axis, fault);
+        "encoder" => {
+            let fault = channel_fault(request, value, scale, sensors.primary.get(axis))?;
+            set(&mut faults.encoder, axis, fault);
         }
+        "second_channel" => {
+            let fault = channel_fault(request, value, scale, sensors.secondary.get(axis))?;
+            set(&mut faults.second_channel, axis, fault);
+        }
+        _ => set(&mut faults.axis, axis, axis_fault(request, value, scale)?),
     }
     Ok(())
 }
@@ -686,53 +1104,56 @@ pub fn clear(room: &mut Room, target: &str) -> Result<(), String> {
         targets.dedup();
         return targets.iter().try_for_each(|target| clear(room, target));
     }
-    if !TABLE.iter().any(|(name, _, _)| *name == target) {
+    let family = family_of(target);
+    if !TABLE.iter().any(|(name, _, _)| *name == family) {
         return known(target, "").map(|_| ());
     }
+    room.faults.forget(target);
     if let Some(line) = line_of(target) {
         match target.split_once('.').map(|(group, _)| group) {
             Some("power") => room.set_power(line, true),
+            Some("clock") if room.faults.clocks_true => {}
             Some("clock") => {
                 let now_us = room.now_us;
-                room.faults.skew(line, now_us, 0.0);
+                room.faults.set_clock(line, now_us, ClockFault::Rate(1.0));
             }
-            _ => {
-                let faults = &mut room.faults;
-                for pipe in faults
-                    .to_device
-                    .get_mut(line as usize)
-                    .into_iter()
-                    .chain(faults.to_host.get_mut(line as usize))
-                {
-                    pipe.clear();
-                }
-                if let Some(echo) = faults.echo.get_mut(line as usize) {
-                    *echo = false;
-                }
-            }
+            _ => clear_line(&mut room.faults, line),
         }
         return Ok(());
     }
+    clear_device(room, target, family);
+    Ok(())
+}
+
+fn clear_line(faults: &mut RoomFaults, line: LineName) {
+    let pipes = faults.to_device.get_mut(line as usize);
+    for pipe in pipes
+        .into_iter()
+        .chain(faults.to_host.get_mut(line as usize))
+    {
+        pipe.clear();
+    }
+    if let Some(echo) = faults.echo.get_mut(line as usize) {
+        *echo = false;
+    }
+}
+
+fn clear_device(room: &mut Room, target: &str, family: &str) {
     let mut plant = room.plant.faults();
-    let faults = &mut room.faults;
-    match target {
-        "touch_guard" => faults.touch_guard = SwitchState::Ok,
-        "estop" => faults.estop = SwitchState::Ok,
-        "enable_contact_a" => faults.contact_a = SwitchState::Ok,
-        "enable_contact_b" => faults.contact_b = SwitchState::Ok,
-        "source_arm" => faults.source_arm = SwitchState::Ok,
-        "panel_arm" => faults.panel_arm = SwitchState::Ok,
-        "generator" => faults.generator = SwitchState::Ok,
-        "panel" => faults.panel = SwitchState::Ok,
-        "pendant_supply" => faults.pendant_supply = SwitchState::Ok,
+    match family {
+        "generator" => room.generator.set_fault(GeneratorFault::None),
+        "panel" => room.faults.panel = PanelFault::None,
+        "pendant_supply" => room.faults.pendant_supply = false,
         "encoder" => plant.encoder = Default::default(),
         "second_channel" => plant.second_channel = Default::default(),
         "axis" => plant.axis = Default::default(),
-        "lower_limit" => plant.lower_switch = SwitchFault::None,
-        "upper_limit" => plant.upper_switch = SwitchFault::None,
+        "lower_limit" => plant.lower_switch = ContactFault::None,
+        "upper_limit" => plant.upper_switch = ContactFault::None,
         "brake" => plant.brake = BrakeFault::None,
-        _ => plant.drive_off = false,
+        "drive" => plant.drive = DriveFault::None,
+        _ => room.faults.set_contacts(target, ContactFault::None),
     }
-    room.plant.set_faults(plant);
-    Ok(())
+    if plant != room.plant.faults() {
+        room.plant.set_faults(plant);
+    }
 }

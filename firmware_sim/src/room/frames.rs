@@ -77,6 +77,12 @@ impl Frames {
             .push_back(stored(exposure, frame.rows, frame.cols, frame.octets));
     }
 
+    /// Octets of the newest frame, if it has so many.
+    pub fn newest(&self, len: usize) -> Option<&[u8]> {
+        let octets = &self.kept.back()?.octets;
+        (octets.len() == len).then_some(octets.as_slice())
+    }
+
     fn kept(&self, frame: u32) -> Option<&Stored> {
         self.kept
             .iter()

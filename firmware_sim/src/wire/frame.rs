@@ -23,7 +23,7 @@ pub const FLAG_RETRANSMISSION: u8 = 1;
 pub const FLAG_DEADLINE: u8 = 2;
 
 // CRC-32/ISCSI is the catalogue's name of CRC-32C (Castagnoli).
-const CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
 /// Which way a frame travels; part of the implicit prefix of the checksum, so that an echo never validates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

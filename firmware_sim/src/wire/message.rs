@@ -88,6 +88,13 @@ pub struct Technique {
     pub field_um: [i32; 4],
 }
 
+impl Technique {
+    /// How long the tube current flows.
+    pub fn time_us(&self) -> u64 {
+        u64::from(self.mas_u) * 10
+    }
+}
+
 /// A message of a host that fits its layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(
