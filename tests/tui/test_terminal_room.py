@@ -238,3 +238,15 @@ async def test_hold_works_from_the_room(terminal: Any) -> None:
     async with terminal(rehearsal.status(S.MOVING)) as t:
         await t.press("f10", "escape")
         assert len(t.sent("stop")) == 1
+
+
+def test_a_map_of_another_model_is_old_even_where_the_couch_stands_still() -> None:
+    from igrt_tui.room_store import SeenMap
+
+    parked = rehearsal.status(S.CHECKED).imager.model_copy(update={"arms": "parked"})  # type: ignore[union-attr]
+    there = rehearsal.status(S.CHECKED, imager=parked)
+    held = store()
+    held.map = SeenMap(rehearsal_room.clearance_map(), rehearsal.NOW_US)
+    assert room.stale_because(held, there) == ""
+    held.map = SeenMap(held.map.made.model_copy(update={"model_hash": "0" * 64}), rehearsal.NOW_US)
+    assert "patient as registered now" in room.stale_because(held, there)

@@ -20,6 +20,7 @@ from igrt_hw.client import ClientError, NotSignedInError, SimulatorError, Stream
 from igrt_hw.models.commands import Command, Stop
 from igrt_hw.models.status import SupervisorStatus
 from igrt_tui import approval, error_log, squeeze
+from igrt_tui.graphics import Graphics
 from igrt_tui.keys import HAND_KEY, HOLD_KEYS, SCREEN_KEYS
 from igrt_tui.picture_store import PictureStore
 from igrt_tui.room_store import RoomStore
@@ -97,6 +98,7 @@ class OperatorApp(App[int]):
         theme: str = "dark",
         clock_us: Callable[[], int] = steady_us,
         log_path: Path | None = None,
+        graphics: Graphics = Graphics.NONE,
     ) -> None:
         self.first_username = username
         self.first_password = password
@@ -114,6 +116,7 @@ class OperatorApp(App[int]):
         self._theme_name = theme
         self.pictures = PictureStore()
         self.room = RoomStore()
+        self.graphics = graphics
         self.terminal_id = f"terminal-{uuid4().hex[:8]}"
         super().__init__()
         for known in THEMES.values():

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from igrt_hw.client import DEFAULT_URL, AsyncClient, SimulatedHand
-from igrt_tui import hangup
+from igrt_tui import graphics, hangup
 from igrt_tui.app import OperatorApp
+from igrt_tui.graphics import Graphics
 from igrt_tui.themes import THEMES
 
 
@@ -41,6 +42,12 @@ def parser() -> argparse.ArgumentParser:
         "--plain",
         action="store_true",
         help="lines of text only, for screen readers: h and Enter or Ctrl-C is HOLD",
+    )
+    made.add_argument(
+        "--graphics",
+        choices=("auto", "off"),
+        default="auto",
+        help="auto asks the terminal for sixel or Kitty graphics and uses what it confirms; off draws half blocks",
     )
     made.add_argument("--log-file", type=Path, help="where a defect of this app is written down")
     made.add_argument(
@@ -85,6 +92,7 @@ def run(arguments: list[str] | None = None) -> int:
         address=given.url,
         theme=given.theme,
         log_path=given.log_file,
+        graphics=_graphics() if given.graphics == "auto" else Graphics.NONE,
     )
     hangup.watch(sys.stdin.fileno(), hangup.end_at_once)
     code = app.run()
@@ -115,3 +123,11 @@ def _print_status(name: str) -> int:
         return 2
     sys.stdout.write(rehearsal.status(LoopState[name]).model_dump_json() + "\n")
     return 0
+
+
+def _graphics() -> Graphics:
+    """Ask the terminal, before the app takes its answers; what draws with it is loaded now for the same reason."""
+    said = graphics.ask(sys.stdin.fileno(), sys.stdout.fileno())
+    if said is not Graphics.NONE:
+        import textual_image.widget  # noqa: F401  asks for the size of a character when it is loaded
+    return said

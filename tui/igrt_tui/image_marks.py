@@ -65,3 +65,18 @@ def with_points(rgb: Rgb, points: Points, view: ImageView, crop: Crop) -> Grid:
             )
             marks.append(Mark(place[0], column, point.name, colour, (12, 14, 16)))
     return marked(half_blocks(rgb), tuple(marks))
+
+
+def labels(
+    points: Points, view: ImageView, crop: Crop, size: tuple[int, int]
+) -> tuple[tuple[float, float, str], ...]:
+    """Column, row and word of each point in a picture of `size` rows and columns; what is not shown has none."""
+    rows, cols = size
+    places = (
+        (crop.place((p.column + 0.5) / view.cols, (p.row + 0.5) / view.rows), p) for p in points
+    )
+    return tuple(
+        (across * cols, down * rows, "" if point.kind == "isocentre" else point.name)
+        for (across, down), point in places
+        if 0.0 <= across < 1.0 and 0.0 <= down < 1.0
+    )

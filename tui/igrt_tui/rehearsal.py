@@ -550,11 +550,13 @@ class RehearsedSupervisor:
 
     async def room_picture(self, asked: RoomQuestion) -> RoomPicture:
         """Return a made-up picture of the room."""
-        return rehearsal_room.picture(asked)
+        arms = self.now.imager.arms if self.now.imager else "parked"
+        return rehearsal_room.picture(asked).model_copy(update={"arms": arms})
 
     async def room_map(self) -> RoomMap:
         """Return a made-up clearance map."""
-        return rehearsal_room.clearance_map()
+        arms = self.now.imager.arms if self.now.imager else "parked"
+        return rehearsal_room.clearance_map().model_copy(update={"arms": arms})
 
     async def record(self, *, after: int = 0, limit: int = 200) -> list[RecordEntry]:
         """Return made-up entries."""

@@ -39,7 +39,7 @@ EYE_MM = 5000.0  # far enough for straight lines to look straight
 WAITING_MAX = 4  # pictures and maps in hand, all terminals together
 NICE = 10
 MARGIN_MM = 20.0
-GANTRY_CELLS, ROTATION_CELLS = 36, 40
+GANTRY_CELLS, ROTATION_CELLS = 36, 37  # as many as a terminal of 100 columns has room for
 MAPS_KEPT = 4
 
 

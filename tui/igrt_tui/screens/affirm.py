@@ -7,12 +7,12 @@ from textual.binding import Binding, BindingType
 
 from igrt_tui.screens.base import OperatorScreen
 from igrt_tui.view_model.acts import Act, why_not
+from igrt_tui.view_model.console import alara_lines
 from igrt_tui.view_model.local import Scene
 from igrt_tui.view_model.text import (
     Line,
     Span,
     Tone,
-    dim,
     key,
     line,
     marked_paragraph,
@@ -57,7 +57,8 @@ class AffirmScreen(OperatorScreen):
         else:
             lines.append(line(key(" F8 "), strong(f" {self._act.meaning}")))
         lines.append(line(key(" F2 "), Span(" leave, nothing happens")))
-        lines.append(line(dim("")))
+        if self._act.name == "images":
+            lines += alara_lines(scene.status, width)
         panel.show(tuple(lines))
 
     def action_affirm(self) -> None:

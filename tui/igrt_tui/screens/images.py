@@ -11,6 +11,7 @@ from igrt_hw.geometry import Correction
 from igrt_hw.models.commands import DrawnRegion, RegisterImages
 from igrt_hw.models.status import ImageView, SupervisorStatus
 from igrt_tui import image_marks, picture
+from igrt_tui.graphics import Graphics
 from igrt_tui.picture import OVERLAYS, Crop, Overlay
 from igrt_tui.picture_store import drr_key, latest_pair
 from igrt_tui.screens.base import OperatorScreen
@@ -21,6 +22,7 @@ from igrt_tui.view_model.local import Answer, AnswerTone, Scene
 from igrt_tui.view_model.text import dim, line
 from igrt_tui.widgets.cells import Cells
 from igrt_tui.widgets.panel import Panel
+from igrt_tui.widgets.sharp import Shown
 
 LEVEL_STEP = 0.05
 CONTRAST_STEP = 1.15
@@ -67,6 +69,7 @@ class ImagesScreen(OperatorScreen):
         self._regions: dict[str, Box] = {}
         self._drawing = False
         self._side = 0
+        self._sharp: dict[str, Shown] = {}
 
     def body(self) -> ComposeResult:
         """Yield two pictures with captions and the lines of words."""
@@ -75,6 +78,10 @@ class ImagesScreen(OperatorScreen):
                 with Vertical():
                     yield Panel(id=f"caption-{side}", classes="caption")
                     yield Cells(id=f"pixels-{side}")
+                    if self.operator.graphics is not Graphics.NONE:
+                        shown = Shown(self.operator.graphics, f"sharp-{side}")
+                        self._sharp[side] = shown
+                        yield shown.widget
         yield Panel(id="image-words")
 
     def keys_now(self, scene: Scene) -> tuple[tuple[str, str], ...]:
@@ -151,9 +158,15 @@ class ImagesScreen(OperatorScreen):
             failed = view.image_uid in self.operator.pictures.failed
             waits = "could not be fetched" if failed else "fetching the image ..."
         caption.show(images.caption(view, width, waits))
-        rows, cols = cells.size.height * 2, cells.size.width - 1
+        sharp = self._sharp.get(side)
+        cells.display = sharp is None
+        rows, cols = (
+            (cells.size.height * 2, cells.size.width - 1) if sharp is None else sharp.size_px()
+        )
         if image is None or rows < 2 or cols < 2:
             cells.show(None)
+            if sharp is not None:
+                sharp.show(None, ())
             return
         size = picture.size_within((view.rows, view.cols), rows, cols)
         grey = self._grey(image, size)
@@ -163,9 +176,11 @@ class ImagesScreen(OperatorScreen):
         if box is not None:
             active = self._drawing and SIDES[self._side] == side
             image_marks.draw_box(shown, box, self._crop, active)
-        cells.show(
-            image_marks.with_points(shown, self._points(view, scene.status), view, self._crop)
-        )
+        points = self._points(view, scene.status)
+        if sharp is not None:
+            sharp.show(shown, image_marks.labels(points, view, self._crop, size))
+        else:
+            cells.show(image_marks.with_points(shown, points, view, self._crop))
 
     def _image(self, view: ImageView) -> KvImage | None:
         store = self.operator.pictures

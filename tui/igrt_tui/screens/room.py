@@ -17,6 +17,7 @@ from igrt_tui.widgets.panel import Panel
 SPAN_MM, SPAN_MIN_MM, SPAN_MAX_MM = 3000.0, 400.0, 8000.0
 TURN_DEG = 10.0
 ZOOM = 1.25
+MAP_PERIOD_US = 10_000_000  # a map costs the service half a second of its processor
 STEP, LEAP = 0.02, 0.10
 DETAIL = 2  # pixels of the service to one of the screen, each way: soft edges
 LOOKS: dict[str, tuple[float, float]] = {
@@ -65,7 +66,7 @@ class RoomScreen(OperatorScreen):
         self._azimuth, self._elevation = LOOKS["7"]
         self._span_mm = SPAN_MM
         self._at: float | None = None
-        self._mapped = False
+        self._mapped_us = -MAP_PERIOD_US
 
     def body(self) -> ComposeResult:
         """Yield the picture at the left, words and map at the right, the path below."""
@@ -112,13 +113,9 @@ class RoomScreen(OperatorScreen):
             store.ask(question, now_us)
             work = store.fetch(self.operator.supervisor, question, now_us)
             self.operator.spawn(work, "picture of the room")
-        if (
-            not self._mapped
-            and store.map is None
-            and not store.map_waiting
-            and not store.map_problem
-        ):
-            self._mapped = True
+        since_us = now_us - self._mapped_us
+        stale = store.map is None or bool(room.stale_because(store, scene.status))
+        if stale and not moving and not store.map_waiting and not 0 <= since_us < MAP_PERIOD_US:
             self._renew_map()
 
     def _question(self, cols: int, rows: int) -> RoomQuestion:
@@ -155,6 +152,7 @@ class RoomScreen(OperatorScreen):
 
     def _renew_map(self) -> None:
         store = self.operator.room
+        self._mapped_us = self.operator.now_us()
         if not store.map_waiting:
             work = store.fetch_map(self.operator.supervisor, self.operator.now_us())
             self.operator.spawn(work, "clearance map")

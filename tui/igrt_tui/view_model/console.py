@@ -138,8 +138,10 @@ def devices_panel(scene: Scene, width: int) -> Lines:
     if status is None:
         return (head, line(dim("unknown")))
     columns = (Column("", 8), Column("", max(20, width - 10)))
+    assurance = _assurance(status)
     rows = (
         ("couch", _couch(status, scene)),
+        *((("", assurance),) if assurance is not None else ()),
         ("imager", _imager(status, scene)),
         ("pendant", _pendant(status, scene)),
         ("beam", _gate(status)),
@@ -153,8 +155,18 @@ def _couch(status: SupervisorStatus, scene: Scene) -> Span:
         return marked(Tone.MEDIUM, "never heard")
     if couch.faults:
         return marked(Tone.HIGH, f"{couch.state}: {', '.join(couch.faults)}")
+    if couch.moving and status.state not in (LoopState.ARMED, LoopState.MOVING, LoopState.HELD):
+        return marked(Tone.MEDIUM, "MOVES BY HAND: keys or reference run, no approved path")
     text = f"{couch.state}, {'brakes on' if couch.brakes_on else 'brakes off'}"
     return _aged(text, couch.stale, couch.age_ms, scene)
+
+
+def _assurance(status: SupervisorStatus) -> Span | None:
+    """What this couch cannot promise, counted; the motion screen names it."""
+    missing = status.couch.assurance if status.couch is not None else ()
+    if not missing:
+        return None
+    return marked(Tone.MEDIUM, f"REDUCED ASSURANCE ({len(missing)}): F6")
 
 
 def _imager(status: SupervisorStatus, scene: Scene) -> Span:
@@ -246,7 +258,48 @@ def session_panel(scene: Scene, width: int) -> Lines:
     return (
         head,
         line(dim("user        "), name),
-        line(dim("machine     "), f"{status.machine}, {status.mode}"),
+        line(dim("machine     "), f"{status.machine}, ", _mode(status)),
         line(dim("permission  "), permission, dim("   terminal lease "), lease),
         line(dim("images      "), images, dim("   record "), f"{status.record_entries} entries"),
+        *dose_lines(status),
     )
+
+
+def _mode(status: SupervisorStatus) -> Span:
+    if status.mode == "clinical rehearsal":
+        return Span(status.mode)
+    return marked(Tone.MEDIUM, f"{status.mode.upper()} MODE")
+
+
+def dose_lines(status: SupervisorStatus) -> Lines:
+    """Say what imaging has cost this patient: an estimate, with how far it may be wrong."""
+    dose = status.dose
+    if dose is None:
+        return ()
+    words = (
+        f"{dose.skin_mGy_fraction:.2g} mGy skin this fraction, {dose.skin_mGy_course:.2g} mGy course "
+        f"(estimate, x{dose.uncertainty_factor:g})"
+    )
+    warned = bool(dose.warnings or dose.repeat)
+    return (line(dim("dose        "), marked(Tone.MEDIUM, words) if warned else Span(words)),)
+
+
+def alara_lines(status: SupervisorStatus | None, width: int) -> Lines:
+    """What to think of before exposing: the dose so far and of the next pair, hints, what a repetition has to say."""
+    dose = status.dose if status is not None else None
+    if dose is None:
+        return ()
+    lines: list[Line] = [line(""), rule("Dose: as low as reasonably achievable", width)]
+    lines += paragraph(
+        f"The next pair adds about {dose.skin_mGy_next_pair:.2g} mGy to the skin. So far "
+        f"{dose.skin_mGy_fraction:.2g} mGy in this fraction and {dose.skin_mGy_course:.2g} mGy in the course, in "
+        f"{dose.exposures_in_course} exposures; {dose.pairs_usual} pair(s) a fraction are usual. Estimates, wrong by a "
+        f"factor of {dose.uncertainty_factor:g} either way.",
+        width,
+    )
+    for words in (dose.repeat, *dose.warnings):
+        if words:
+            lines += marked_paragraph(Tone.MEDIUM, words, width)
+    for words in dose.alara:
+        lines += paragraph(f"think of: {words}", width, Tone.DIM)
+    return tuple(lines)

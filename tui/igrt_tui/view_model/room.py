@@ -136,7 +136,7 @@ def map_head(store: RoomStore, scene: Scene, width: int) -> Lines:
         return (rule("Clearance: gantry x couch", width), *paragraph(words, width, tone))
     made = found.made
     since = duration(max(0.0, (scene.local.now_us - found.asked_us) / 1e6 + made.pose_age_ms / 1e3))
-    moved = moved_since(made, scene.status)
+    moved = stale_because(store, scene.status)
     if store.map_waiting:
         state = dim("being computed anew ...")
     elif moved:
@@ -144,6 +144,20 @@ def map_head(store: RoomStore, scene: Scene, width: int) -> Lines:
     else:
         state = Span(f"for the pose of {since} ago", Tone.NORMAL)
     return (rule("Clearance: gantry x couch", width), line(state))
+
+
+def stale_because(store: RoomStore, status: SupervisorStatus | None) -> str:
+    """Say why the map does not hold any more: another model, or a couch that moved; an empty string if it holds."""
+    if store.map is None:
+        return ""
+    made, seen = store.map.made, store.seen
+    if (
+        seen is not None
+        and seen.picture.path_fraction is None
+        and seen.picture.model_hash != made.model_hash
+    ):
+        return f"patient {seen.picture.patient} now"
+    return moved_since(made, status)
 
 
 def moved_since(made: RoomMap, status: SupervisorStatus | None) -> str:
