@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from igrt_hw.campaign.faults import LINE_KINDS, MECHANICS, WIRES, plan_faults
+from igrt_hw.campaign.faults import plan_faults
 from igrt_hw.campaign.room import NoSimulatorError, room_factory
 from igrt_hw.campaign.runner import CampaignError, run_campaign
 from igrt_hw.campaign.session import run_session
@@ -47,12 +47,15 @@ def test_the_campaign_is_the_same_in_one_process_and_in_two() -> None:
     assert alone.model_dump(exclude=changing) == together.model_dump(exclude=changing)
 
 
-def test_every_fault_word_of_the_bench_is_drawn_or_named_as_left_out() -> None:
-    drawn = {fault.name for seed in range(6_000) for fault in plan_faults(seed)}
+def test_every_fault_word_of_the_bench_is_drawn() -> None:
     table = room_factory()(seed=1).perform("fault.list")["faults"]
     words = {f"{row['target']} {row['kind']}" for row in table}
+    drawn: set[str] = set()
+    for seed in range(40_000):
+        drawn.update(fault.name for fault in plan_faults(seed))
+        if words <= drawn:
+            break
     assert words - drawn == set()
-    assert len(drawn) >= 3 * len(LINE_KINDS) + len(MECHANICS) + len(WIRES)
 
 
 def test_the_command_writes_its_report_and_names_the_seeds(tmp_path: Path) -> None:

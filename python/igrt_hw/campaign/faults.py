@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from igrt_hw.campaign.rig import Rig
+from igrt_hw.campaign.room import room_factory
 from igrt_hw.geometry import Correction
 
 AXES = ("lateral", "longitudinal", "vertical", "rotation", "pitch", "roll")
-LINES = ("line.couch", "line.imager", "line.pendant")
+LINES = frozenset({"line.couch", "line.imager", "line.pendant"})
 SESSION_US = 2_200_000
 FAULTS_MEAN = 1.2
 LASTS_US = (30_000, 900_000)
@@ -42,30 +44,59 @@ MOVES_BY_ITSELF = frozenset(
     {"axis", "brake", "encoder", "second_channel", "drive", "push", "brake release", "power.couch"}
 )
 
-# Kinds with the largest value that is drawn; the sign is drawn where it has a meaning.
-LINE_KINDS: tuple[tuple[str, float | None], ...] = (
-    ("flip", 0.004), ("drop", 0.02), ("garbage", 0.4), ("duplicate", 0.5), ("reorder", 0.5), ("delayed", 180.0),
-    ("jitter", 200.0), ("split", 12.0), ("merge", 90.0), ("stall", None), ("off", None), ("echo", None), ("baud", None),
+# The largest value that is drawn of a word; of all other words by what the simulator says that their value means.
+MOST: dict[str, float] = {
+    "line flip": 0.004, "line drop": 0.02, "line garbage": 0.4, "line duplicate": 0.5, "line reorder": 0.5,
+    "line delayed": 180.0, "line jitter": 200.0, "line split": 12.0, "line merge": 90.0,
+    "encoder wrong": 3.0, "encoder garbage": 50.0, "encoder slow": 1.5,
+    "second_channel wrong": 3.0, "second_channel garbage": 50.0, "second_channel slow": 1.5,
+    "axis wrong": 1.5, "axis garbage": 5.0, "brake slow": 1.5, "brake delayed": 400.0, "drive garbage": 0.5,
+    "clock wrong": 400.0, "clock garbage": 3.0, "generator garbage": 0.5, "generator wrong": 1.5,
+    "panel garbage": 200.0, "panel wrong": 500.0, "panel slow": 4.0,
+}  # fmt: skip
+MOST_BY_MEANING: tuple[tuple[str, float], ...] = (
+    ("half period in ms", 90.0), ("ms", 200.0), ("share", 0.9), ("probability", 0.3),
 )  # fmt: skip
-MECHANICS: tuple[tuple[str, str, float | None], ...] = (
-    ("encoder", "off", None), ("encoder", "stuck", None), ("encoder", "wrong", 3.0), ("encoder", "garbage", 50.0),
-    ("encoder", "slow", 1.5), ("second_channel", "stuck", None), ("second_channel", "wrong", 3.0),
-    ("second_channel", "garbage", 50.0), ("second_channel", "slow", 1.5), ("axis", "stuck", None),
-    ("axis", "slow", 0.8), ("axis", "wrong", 1.5), ("axis", "garbage", 5.0), ("brake", "off", None),
-    ("brake", "stuck", None), ("brake", "slow", 1.5), ("brake", "delayed", 400.0), ("drive", "off", None),
-    ("lower_limit", "stuck", None), ("lower_limit", "off", None), ("upper_limit", "stuck", None),
-    ("upper_limit", "off", None),
-)  # fmt: skip
-WIRES: tuple[tuple[str, str, float | None], ...] = (
-    ("touch_guard", "stuck", None), ("touch_guard", "intermittent", 60.0), ("touch_guard", "off", None),
-    ("estop", "stuck", None), ("estop", "off", None), ("enable_contact_a", "stuck", None),
-    ("enable_contact_a", "off", None), ("enable_contact_a", "intermittent", 90.0),
-    ("enable_contact_b", "stuck", None), ("enable_contact_b", "off", None),
-    ("enable_contact_b", "intermittent", 90.0), ("source_arm", "stuck", None), ("panel_arm", "stuck", None),
-    ("generator", "off", None), ("panel", "off", None), ("pendant_supply", "off", None),
-    ("power.imager", "off", None), ("power.pendant", "off", None), ("power.couch", "off", None),
-    ("clock.couch", "wrong", 400.0), ("clock.imager", "wrong", 400.0), ("clock.pendant", "wrong", 400.0),
-)  # fmt: skip
+MECHANICS = frozenset(
+    {"encoder", "second_channel", "axis", "brake", "drive", "lower_limit", "upper_limit"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of the simulator's table, and the largest value to draw; None: it has no value."""
+
+    target: str
+    kind: str
+    most: float | None
+
+
+@cache
+def words() -> tuple[tuple[Word, ...], ...]:
+    """All words of the simulator that is installed: of lines, of mechanics, of everything else.
+
+    Raises `KeyError` for a word whose value means something that nobody has told the campaign: then add it to `MOST`.
+    """
+    rows = room_factory()(seed=0).perform("fault.list")["faults"]
+    found: tuple[list[Word], ...] = ([], [], [])
+    for row in rows:
+        target, kind, meaning = str(row["target"]), str(row["kind"]), row["value"]
+        word = Word(target, kind, _most(target, kind, str(meaning)) if meaning else None)
+        family = 0 if target in LINES else 1 if target in MECHANICS else 2
+        found[family].append(word)
+    return tuple(map(tuple, found))
+
+
+def _most(target: str, kind: str, meaning: str) -> float:
+    name = f"{target.split('.')[0]} {kind}"
+    if name in MOST:
+        return MOST[name]
+    for begins, most in MOST_BY_MEANING:
+        if meaning.startswith(begins):
+            return most
+    raise KeyError(f"the campaign does not know how much of {name} ({meaning}) to draw")
+
+
 HANDS = (
     "estop",
     "touch guard",
@@ -80,7 +111,7 @@ HOST = ("terminal", "crash", "crash", "wrong registration", "wrong registration"
 WITH_AXIS = frozenset({"encoder", "second_channel", "axis", "lower_limit", "upper_limit"})
 SIGNED = frozenset(
     {"encoder wrong", "encoder slow", "second_channel wrong", "second_channel slow", "axis wrong",
-     "clock.couch wrong", "clock.imager wrong", "clock.pendant wrong"}
+     "clock wrong", "panel wrong"}
 )  # fmt: skip
 
 
@@ -106,19 +137,19 @@ def draw_fault(draw: random.Random) -> Fault:
     """One fault of any family."""
     at_us, for_us = draw.randrange(SESSION_US), draw.randrange(*LASTS_US)
     family = draw.random()
+    lines, mechanics, others = words()
     if family < 0.3:
-        kind, most = draw.choice(LINE_KINDS)
-        line = draw.choice(LINES)
-        fields = _value(draw, line, kind, most)
-        if kind != "echo" and draw.random() < 0.4:
+        word = draw.choice(lines)
+        fields = _value(draw, word)
+        if word.kind != "echo" and draw.random() < 0.4:
             fields += (("direction", draw.choice(("to_device", "to_host"))),)
-        return Fault(at_us, for_us, line, kind, fields)
+        return Fault(at_us, for_us, word.target, word.kind, fields)
     if family < 0.7:
-        target, kind, most = draw.choice(MECHANICS if family < 0.5 else WIRES)
-        fields = _value(draw, target, kind, most)
-        if target in WITH_AXIS:
+        word = draw.choice(mechanics if family < 0.5 else others)
+        fields = _value(draw, word)
+        if word.target in WITH_AXIS:
             fields += (("axis", draw.choice(AXES)),)
-        return Fault(at_us, for_us, target, kind, fields)
+        return Fault(at_us, for_us, word.target, word.kind, fields)
     if family < 0.85:
         name = draw.choice(HANDS)
         return Fault(at_us, for_us, name, "hand", (("by", draw.uniform(-4.0, 4.0)),))
@@ -127,13 +158,13 @@ def draw_fault(draw: random.Random) -> Fault:
     return Fault(at_us, for_us, name, "host", fields)
 
 
-def _value(
-    draw: random.Random, target: str, kind: str, most: float | None
-) -> tuple[tuple[str, Any], ...]:
-    if most is None:
+def _value(draw: random.Random, word: Word) -> tuple[tuple[str, Any], ...]:
+    if word.most is None:
         return ()
-    value = most * (1.0 - draw.random())
-    if f"{target} {kind}" in SIGNED and draw.random() < 0.5:
+    value = word.most * (1.0 - draw.random())
+    if word.kind in ("delayed", "intermittent"):
+        value = max(1.0, value)
+    if f"{word.target.split('.')[0]} {word.kind}" in SIGNED and draw.random() < 0.5:
         value = -value
     return (("value", value),)
 
@@ -203,8 +234,9 @@ class Misfortune:
         elif fault.kind == "host":
             self._trouble_host(fault)
         else:
-            self.estop_deaf |= fault.name == "estop off"
-            self.guard_deaf |= fault.name == "touch_guard off"
+            # A contact that is at fault need not report the hand that presses it.
+            self.estop_deaf |= fault.target == "estop" and fault.kind != "stuck"
+            self.guard_deaf |= fault.target == "touch_guard" and fault.kind != "stuck"
             rig.room.perform("fault.inject", target=fault.target, kind=fault.kind, **fields)
 
     def _lay_hand(self, what: str, by: float) -> None:
