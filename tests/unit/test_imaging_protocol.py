@@ -73,9 +73,10 @@ def test_the_technique_of_a_view_is_that_of_the_protocol() -> None:
     assert technique.field_mm == protocol_for("pelvis").field_mm
 
 
-def test_the_demonstration_is_imaged_at_the_technique_of_the_stored_flood() -> None:
-    for angle in (0.0, 90.0):
-        assert Technique.of(protocol_for("lung_sbrt"), angle) == Technique()
+def test_the_two_views_of_the_demonstration_have_a_voltage_each() -> None:
+    frontal, lateral = (Technique.of(protocol_for("lung_sbrt"), angle) for angle in (0.0, 90.0))
+    assert frontal == Technique()
+    assert (lateral.kvp, lateral.mas) == (95.0, 8.0)
 
 
 @pytest.mark.parametrize(
