@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from igrt_hw.models.qa import QaStep, QaTest, QaView
 from igrt_hw.models.imaging import DoseView
+from igrt_hw.models.qa import QaStep, QaTest, QaView
 from igrt_hw.models.status import (
     Activity,
     CouchView,

@@ -25,6 +25,7 @@ from igrt_hw.devices.couch import ClpCouch
 from igrt_hw.devices.gcs import GcsCouch
 from igrt_hw.devices.imager import ClpImager
 from igrt_hw.devices.pendant import ClpPendant
+from igrt_hw.geometry import Correction
 from igrt_hw.guidance.imaging_protocol import protocol_for
 from igrt_hw.link.runner import Line as SerialLine
 from igrt_hw.link.runner import LineEvent
@@ -33,6 +34,7 @@ from igrt_hw.machine import Machine
 from igrt_hw.models.commands import Command, CommandResult, NextIsocentre, OpenPatient
 from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.imaging import DoseView
+from igrt_hw.models.landmarks import Landmarks
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.proposal import ClearanceStrip
 from igrt_hw.models.qa import QaRun
@@ -70,6 +72,7 @@ from igrt_hw.server.imaging import (
     Scan,
     StoredImage,
 )
+from igrt_hw.server.nudging import by_hand, landmarks, nudged_drr, within
 from igrt_hw.server.pictures import Picture, scaled
 from igrt_hw.server.placement import Placement
 from igrt_hw.server.registering import (
@@ -165,14 +168,14 @@ class Service:
             parts.clock_us,
             lambda event: self._soon(lambda: self._feed(event)),
         )
-        self.room_viewer = RoomViewer(
-            parts.machine, parts.checker.surfaces, self.standing, parts.clock_us
-        )
         self._books = RecordBooks(
             parts.record_path,
             {uid: plan.loaded.plan for uid, plan in parts.plans.items()},
             parts.supervisor.memory.config.rule_for,
             lambda: datetime.now(UTC),
+        )
+        self.room_viewer = RoomViewer(
+            parts.machine, parts.checker.surfaces, self.standing, parts.clock_us
         )
         self._broken = ""
         self._ticked_us = 0
@@ -493,19 +496,19 @@ class Service:
         def search() -> Registered:
             if missing:
                 raise JobError("the images are not here any more: acquire them again")
+            if effect.by_hand is not None:
+                return by_hand(plan, effect.isocentre_id, images, effect.by_hand, effect.asked_by)
             if scan is not None and scan.image_uids == effect.image_uids:
                 return register_scan(
                     plan, effect.isocentre_id, scan, couch, effect.couch_axes, cancel=cancel
                 )
             protocol = protocol_for(plan.loaded.plan.site)
             if by_markers(plan.loaded, protocol, effect.method):
-                return register_markers(
-                    plan, effect.isocentre_id, images, couch, effect.couch_axes
-                )
+                return register_markers(plan, effect.isocentre_id, images, couch, effect.couch_axes)
             return register_pair(
                 plan,
                 effect.isocentre_id,
-                images,
+                within(images, effect.regions),
                 couch,
                 effect.couch_axes,
                 translation_only=effect.translation_only,
@@ -694,6 +697,31 @@ class Service:
             return scaled(drr_of(plan, isocentre_id, stored, couch, axes, found))
 
         return await asyncio.to_thread(work)
+
+    async def nudged_drr(
+        self, image_uid: str, correction: Correction, side_max: int
+    ) -> tuple[Picture, float | None] | None:
+        """The DRR of an image's view where `correction` would bring the patient onto the plan, and its likeness to the
+        image; None if there is no such image."""
+        memory, stored = self._supervisor.memory, self._shelf.images.get(image_uid)
+        if stored is None or memory.plan is None or memory.isocentre is None:
+            return None
+        plan, isocentre_id = self._parts.plans[memory.plan.plan_uid], memory.isocentre.isocentre_id
+
+        def work() -> tuple[Picture, float | None]:
+            made, like = nudged_drr(plan, isocentre_id, stored, correction, side_max)
+            return scaled(made), like
+
+        return await asyncio.to_thread(work)
+
+    async def landmarks(self, image_uid: str, correction: Correction | None) -> Landmarks | None:
+        """Where points of the plan are seen in an image; None if there is no such image."""
+        memory, shelf = self._supervisor.memory, self._shelf
+        stored = shelf.images.get(image_uid)
+        if stored is None or memory.plan is None or memory.isocentre is None:
+            return None
+        plan = self._parts.plans[memory.plan.plan_uid]
+        return landmarks(plan, memory.isocentre.isocentre_id, stored, correction)
 
     async def record(self, after: int, limit: int) -> list[RecordEntry]:
         """Entries of the record, through a reader of its own: the writer's connection is the writer's."""
