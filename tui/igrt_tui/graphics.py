@@ -14,7 +14,7 @@ import tty
 from enum import StrEnum
 
 WAIT_S = (
-    0.3  # a terminal on this desk answers within milliseconds, one over ssh within a round trip
+    1.0  # an answer ends the wait; only a terminal that never answers costs a second of the start
 )
 QUESTION = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b[c"
 """Kitty's question, then the one that every terminal answers (primary device attributes): its answer ends the wait."""
