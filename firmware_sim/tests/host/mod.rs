@@ -32,6 +32,8 @@ pub struct Host {
     next_lease_us: u64,
     pub couch: Vec<Message>,
     pub status: Vec<u8>,
+    /// All octets to the couch, and when.
+    pub told: Vec<(u64, Vec<u8>)>,
 }
 
 pub fn room(seed: u64, family: Family, axes: [f64; 6]) -> Room {
@@ -92,6 +94,7 @@ impl Host {
             next_lease_us: 0,
             couch: Vec::new(),
             status: Vec::new(),
+            told: Vec::new(),
         };
         host.hello();
         host
@@ -163,6 +166,7 @@ impl Host {
     }
 
     pub fn send(&mut self, octets: &[u8]) {
+        self.told.push((self.room.now_us(), octets.to_vec()));
         self.room.write(LineName::Couch, octets);
         self.collect();
     }
