@@ -102,7 +102,7 @@ def _map() -> ClearanceMap:
     row, column = MapAxis("gantry", -180.0, 180.0, 4), MapAxis("rotation", -90.0, 90.0, 3)
     pair = np.zeros((4, 3), dtype=np.uint32)
     return ClearanceMap(
-        row, column, lower, pair, (("patient", "gantry head"),), state, 20.0, "ab" * 32
+        row, column, lower, pair, (("patient", "gantry head"),), state, 0.7 * lower, 20.0, "ab" * 32
     )
 
 
@@ -131,9 +131,11 @@ def test_the_table_carries_model_pairs_and_what_holds_of_the_whole_cell(tmp_path
     found.write_data(tmp_path / "map.csv")
     lines = (tmp_path / "map.csv").read_text().splitlines()
     assert lines[0].startswith(f"# model_hash {'ab' * 32}")
-    assert lines[1] == "gantry_deg,rotation_deg,lower_mm,couch_part,machine_part,whole_cell"
-    assert lines[2] == "-135,-60,0.0000,patient,gantry head,contact"
-    assert lines[5] == "-45,-60,0.0000,patient,gantry head,contact"
+    places, held = "gantry_deg,rotation_deg,lower_mm", "whole_cell_lower_mm,whole_cell"
+    assert lines[1] == f"{places},couch_part,machine_part,{held}"
+    assert lines[2] == "-135,-60,0.0000,patient,gantry head,0.0000,contact"
+    assert lines[5] == "-45,-60,0.0000,patient,gantry head,0.0000,contact"
+    assert lines[4] == "-135,60,260.0000,patient,gantry head,182.0000,clear"
     assert len(lines) == 2 + 12
     states = [line.split(",")[-1] for line in lines[2:]]
     expected = [CellState(int(state)).name.lower() for state in found.state.ravel()]

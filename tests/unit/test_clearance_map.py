@@ -61,6 +61,20 @@ def test_a_certain_cell_is_certain_everywhere_inside(room: Room, found: Clearanc
     assert min(seen.values()) > 20
 
 
+def test_the_floor_of_a_cell_holds_everywhere_inside_and_is_no_idle_bound(
+    room: Room, found: ClearanceMap
+) -> None:
+    random = np.random.default_rng(4)
+    for u, v in random.random((400, 2)):
+        axes = (*PLANNED[:3], _place(ROTATION, v), 0.0, 0.0)
+        here = room.clearance(axes, _place(GANTRY, u), room.retracted()).nearest
+        assert found.floor_mm[int(u * 60), int(v * 30)] <= max(here.upper_mm, 0.0)
+    clear = found.state == CellState.CLEAR
+    assert (found.floor_mm[clear] >= 20.0).all()
+    assert (found.floor_mm[found.state == CellState.CONTACT] == 0.0).all()
+    assert np.median(found.floor_mm[clear] / found.lower_mm[clear]) > 0.5
+
+
 def test_arcs_of_a_column_are_its_certain_cells(found: ClearanceMap) -> None:
     assert found.clear_arcs(15) == [(-180.0, 180.0)]
     kicked = found.clear_arcs(29)
@@ -80,6 +94,7 @@ def test_data_come_out_whole_and_other_suffixes_are_refused(
     found.write_data(tmp_path / "map.json")
     text = json.loads((tmp_path / "map.json").read_text())
     assert np.array(text["state"]).shape == (60, 30)
+    assert (np.array(text["floor_mm"]) <= found.floor_mm).all()
     assert text["pairs"][text["pair"][0][0]] == list(found.pairs[found.pair[0, 0]])
     with pytest.raises(RoomError, match=r"\.npz, \.json or \.csv"):
         found.write_data(tmp_path / "map.xlsx")

@@ -47,6 +47,7 @@ class ClearanceMap:
         pair: (rows, columns) number of the nearest pair there, into `pairs`.
         pairs: names; the first part of each moves with the couch.
         state: (rows, columns) `CellState`: what holds everywhere inside the cell, for `margin_mm`.
+        floor_mm: (rows, columns) everywhere inside the cell the clearance is at least this; 0: contact not excluded.
         margin_mm: the clearance asked for.
         model_hash: SHA-256 of the collision model.
     """
@@ -57,6 +58,7 @@ class ClearanceMap:
     pair: NDArray[np.uint32]
     pairs: tuple[tuple[str, str], ...]
     state: NDArray[np.uint8]
+    floor_mm: NDArray[np.float64]
     margin_mm: float
     model_hash: str
 
@@ -94,6 +96,7 @@ class ClearanceMap:
         }
         arrays: dict[str, NDArray[Any]] = {
             "lower_mm": np.round(self.lower_mm, 4),
+            "floor_mm": _rounded_down(self.floor_mm),
             "pair": self.pair,
             "state": self.state,
         }
@@ -111,13 +114,14 @@ class ClearanceMap:
     def _csv(self) -> str:
         head = f"# model_hash {self.model_hash}, margin_mm {self.margin_mm:g}; values at the middle of every cell\n"
         names = (f"{axis.name}_{axis.unit}" for axis in (self.row, self.column))
-        lines = [",".join((*names, "lower_mm", "couch_part", "machine_part", "whole_cell"))]
+        held = ("lower_mm", "couch_part", "machine_part", "whole_cell_lower_mm", "whole_cell")
+        lines, floor = [",".join((*names, *held))], _rounded_down(self.floor_mm)
         rows, columns = self.row.middles, self.column.middles
         for (i, j), lower in np.ndenumerate(self.lower_mm):
             couch_part, machine_part = self.pairs[int(self.pair[i, j])]
             state = CellState(int(self.state[i, j])).name.lower()
             lines.append(
-                f"{rows[i]:g},{columns[j]:g},{lower:.4f},{couch_part},{machine_part},{state}"
+                f"{rows[i]:g},{columns[j]:g},{lower:.4f},{couch_part},{machine_part},{floor[i, j]:.4f},{state}"
             )
         return head + "\n".join(lines) + "\n"
 
@@ -249,9 +253,16 @@ def clearance_map(
     state = np.full((row.cells, column.cells), CellState.OPEN, dtype=np.uint8)
     for certain in (CellState.CLEAR, CellState.CONTACT):
         state[(blocks == certain).all(axis=(1, 3))] = certain
+    floor, _ = room.core.floor_map(drives, rows=row.cells, columns=column.cells)
+    floor = np.where(state == CellState.CLEAR, np.maximum(floor, margin_mm), floor)
     return ClearanceMap(
-        row, column, lower, pair, room.pair_names, state, margin_mm, room.model_hash
+        row, column, lower, pair, room.pair_names, state, floor, margin_mm, room.model_hash
     )
+
+
+def _rounded_down(lengths_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """To a ten-thousandth of a millimetre and never up: they are lower bounds."""
+    return np.asarray(np.floor(lengths_mm * 1e4) / 1e4)
 
 
 def _cuts(axis: MapAxis) -> int:

@@ -4,7 +4,7 @@
 
 mod clearance_scenes;
 
-use clearance_scenes::{Random, bumpy_tube, random_pose, random_solid};
+use clearance_scenes::{Random, bumpy_tube, random_pose, random_solid, rounds};
 use igrt_motion::clearance::{
     Backend, EXACT_SLACK_MM, FAST_SLACK_MM, Geometry, Hull, Mesh, Pair, PartSpec, Precision, Rigid,
     Room, Solid, V3,
@@ -121,7 +121,7 @@ fn exact_distances_agree_with_brute_force_to_a_nanometre_scale_and_fast_ones_sta
     let mut random = Random(7);
     let mut apart = 0;
     let mut touching = 0;
-    for round in 0..60 {
+    for round in 0..rounds(60) {
         let mesh = bumpy_tube(&mut random, 10, 12);
         let solid = random_solid(&mut random, round % 4);
         let room = room(&mesh, &solid);
@@ -186,7 +186,7 @@ fn exact_distances_agree_with_brute_force_to_a_nanometre_scale_and_fast_ones_sta
 fn depth_in_contact_agrees_with_a_dense_sample_of_the_surface() {
     let mut random = Random(99);
     let mut deep = 0;
-    for round in 0..60 {
+    for round in 0..rounds(60) {
         let mesh = bumpy_tube(&mut random, 8, 10);
         let solid = random_solid(&mut random, round % 3);
         let room = room(&mesh, &solid);
@@ -253,7 +253,7 @@ fn a_solid_inside_the_body_is_no_clearance() {
 #[test]
 fn every_path_gives_the_same_bits() {
     let mut random = Random(11);
-    for round in 0..40 {
+    for round in 0..rounds(40) {
         let mesh = bumpy_tube(&mut random, 16, 20);
         let room = room(&mesh, &random_solid(&mut random, round % 4));
         let poses = [
@@ -277,7 +277,7 @@ fn every_path_gives_the_same_bits() {
 #[test]
 fn roles_do_not_matter_between_two_solids() {
     let mut random = Random(21);
-    for round in 0..120 {
+    for round in 0..rounds(120) {
         let solids = [
             random_solid(&mut random, round % 4),
             random_solid(&mut random, (round / 4) % 4),

@@ -8,7 +8,7 @@
 
 mod clearance_scenes;
 
-use clearance_scenes::{Random, bumpy_tube, random_pose, tube};
+use clearance_scenes::{Random, bumpy_tube, random_pose, rounds, tube};
 use igrt_motion::clearance::{
     Backend, FAST_SLACK_MM, Geometry, Mesh, Pair, PartSpec, Precision, Rigid, Room, V3,
 };
@@ -99,7 +99,7 @@ fn oracle(one: &Mesh, other: &Mesh, other_from_one: &Rigid) -> f64 {
 fn distances_of_two_surfaces_agree_with_brute_force() {
     let mut random = Random(0xFACE);
     let (mut apart, mut touching) = (0, 0);
-    for round in 0..12 {
+    for round in 0..rounds(12) {
         let one = bumpy_tube(&mut random, 7, 9);
         let other = tube(&mut random, 6, 8, V3::new(90.0, 160.0, 120.0));
         let room = room(&one, &other);
@@ -146,7 +146,7 @@ fn distances_of_two_surfaces_agree_with_brute_force() {
 #[test]
 fn the_depth_of_two_surfaces_lies_within_its_bounds() {
     let mut random = Random(0xD00D);
-    for round in 0..8 {
+    for round in 0..rounds(8) {
         let one = bumpy_tube(&mut random, 12, 14);
         let other = tube(&mut random, 8, 10, V3::new(90.0, 160.0, 120.0));
         let room = room(&one, &other);

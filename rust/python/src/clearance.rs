@@ -346,15 +346,17 @@ impl PyClearanceRoom {
         } else {
             Precision::fast()
         };
-        let bounds = detached(py, || -> Result<Vec<f64>, CoreClearanceError> {
-            let mut bounds = Vec::with_capacity(2 * count * self.room.pairs().len());
-            for one in rigids.chunks(frames) {
-                let found = self.room.separations(one, precision)?;
-                bounds.extend(found.iter().flat_map(|s| [s.lower_mm, s.upper_mm]));
-            }
-            Ok(bounds)
-        })
-        .or_raise()?;
+        if frames != self.room.frame_count() {
+            return refuse(format!(
+                "poses of {frames} frames were given for {}",
+                self.room.frame_count()
+            ));
+        }
+        let found = detached(py, || self.room.separations_many(&rigids, precision)).or_raise()?;
+        let bounds = found
+            .iter()
+            .flat_map(|one| [one.lower_mm, one.upper_mm])
+            .collect();
         Ok(cube_of(py, (count, self.room.pairs().len(), 2), bounds))
     }
 

@@ -62,6 +62,8 @@ pub(crate) struct BlockQuestion<'a> {
     pub pose: &'a Rigid,
     /// The innermost first.
     pub movers: &'a [Mover],
+    /// f(x) >= n . x + k for every x in the solid's frame, if such a plane is known.
+    pub plane: Option<(V3, f64)>,
     pub backend: Backend,
 }
 
@@ -78,6 +80,7 @@ pub(crate) fn certify(
         motion: Motion::of(question.pose),
         lines: &lines,
         spread: wobble.spread,
+        plane: question.plane.map(single_plane),
         threshold: up(margins.clear + wobble.rest + wobble.allowance),
         inside: up(margins.contact + wobble.rest + wobble.allowance),
     };
@@ -107,6 +110,7 @@ pub(crate) fn lowest(
         motion: Motion::of(question.pose),
         lines: &lines,
         spread: wobble.spread,
+        plane: question.plane.map(single_plane),
         threshold: up(below.min(1e9) + loss),
         inside: 0.0,
     };
@@ -124,6 +128,15 @@ pub(crate) fn lowest(
 /// Rounded to single precision upwards, with a part in a million to spare for sums that follow.
 fn up(x: f64) -> f32 {
     ((x * (1.0 + 1e-6)) as f32).next_up()
+}
+
+fn single_plane((normal, height): (V3, f64)) -> [f32; 4] {
+    [
+        normal.x as f32,
+        normal.y as f32,
+        normal.z as f32,
+        height as f32,
+    ]
 }
 
 /// How a block strays, but for what every point has by itself.
@@ -207,11 +220,17 @@ impl Line {
     }
 }
 
+#[inline(always)]
+fn normal<L: Lanes>([a, b, c, _]: [f32; 4]) -> [L; 3] {
+    [L::splat(a), L::splat(b), L::splat(c)]
+}
+
 struct Certifier<'a> {
     tree: &'a Tree,
     motion: Motion,
     lines: &'a [Line],
     spread: f32,
+    plane: Option<[f32; 4]>,
     /// A bound must reach this beyond what the movers take from it.
     threshold: f32,
     /// A corner must lie deeper than this.
@@ -379,6 +398,12 @@ impl Certifier<'_> {
         sum
     }
 
+    /// What the movers leave of the height of points over a plane.
+    #[inline(always)]
+    fn height_left<L: Lanes>(&self, plane: [f32; 4], at: [L; 3]) -> L {
+        height(plane, at).sub(self.taken(normal(plane), at))
+    }
+
     /// Pushes the children whose bound is below `threshold`, the nearest on top.
     #[inline(always)]
     #[allow(
@@ -400,7 +425,13 @@ impl Certifier<'_> {
         let taken = diagonal.mul_add(L::splat(self.spread), self.taken(field.slope, at));
         let outside = field.value.sub(drop).sub(taken);
         let inside = field.value.add(L::splat(INSIDE));
-        let left = field.value.if_lt(L::splat(TOO_CLOSE), inside, outside);
+        let mut left = field.value.if_lt(L::splat(TOO_CLOSE), inside, outside);
+        if let Some(plane) = self.plane {
+            let slope = normal(plane);
+            let drop = dot(self.motion.turned_back_sizes(slope), half);
+            let taken = diagonal.mul_add(L::splat(self.spread), self.taken(slope, at));
+            left = left.max(height(plane, at).sub(drop).sub(taken));
+        }
         let mut open = left.lt(L::splat(threshold)) & node.used;
         let bounds = left.store().0;
         let base = stack.len();
@@ -429,10 +460,18 @@ impl Certifier<'_> {
         {
             return Verdict::Contact;
         }
-        let bound = self
+        let mut bound = self
             .bound_from([p, q, r], fp.value, fp.slope)
             .max(self.bound_from([q, r, p], fq.value, fq.slope))
             .max(self.bound_from([r, p, q], fr.value, fr.slope));
+        if let Some(plane) = self.plane {
+            let [one, two, three] = [
+                self.height_left(plane, p),
+                self.height_left(plane, q),
+                self.height_left(plane, r),
+            ];
+            bound = bound.max(one.min(two).min(three));
+        }
         if bound.lt(L::splat(self.threshold)) & leaf.used == 0 {
             Verdict::Clear
         } else {

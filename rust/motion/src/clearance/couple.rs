@@ -5,9 +5,9 @@ use super::certify::{BlockQuestion, Margins, Verdict, certify, lowest};
 use super::chain::{Joint, Swept};
 use super::lanes::Backend;
 use super::linkage::{Linkage, MapAxis, Mover, Spans};
-use super::rigid::Rigid;
+use super::rigid::{Rigid, V3};
 use super::room::{Precision, Room, Shape, solid_box};
-use super::search::{Convex, Options, Scratch, search};
+use super::search::{Convex, Found, Options, Scratch, search};
 use super::surfaces::{inside_depth, nearest_between, one_inside_other};
 use super::sweep::CONTACT_MM;
 
@@ -27,6 +27,16 @@ pub(crate) struct Couple<'a> {
     /// The boxes that hold the two, each in its own frame.
     outer: Swept,
     inner: Swept,
+}
+
+/// A block of poses.
+pub(crate) struct Block<'a> {
+    /// At its middle.
+    pub pose: &'a Rigid,
+    /// What moves in it, the innermost first.
+    pub movers: &'a [Mover],
+    /// A plane that the solid's distance is nowhere below, if one is known: normal and height, in the solid's frame.
+    pub plane: Option<(V3, f64)>,
 }
 
 /// An answer for one place, mm; zero for contact.
@@ -81,6 +91,16 @@ impl<'a> Couple<'a> {
         Some((couple, linkage))
     }
 
+    /// No point of the surface is further from the target's origin than this, mm.
+    pub(crate) fn reach(&self, pose: &Rigid) -> f64 {
+        self.body.tree.radius + pose.translation.norm()
+    }
+
+    /// Whether a plane helps to certify a block.
+    pub(crate) fn takes_planes(&self) -> bool {
+        matches!(self.target, Target::Convex(_))
+    }
+
     /// How fast the distance can change along an axis, mm per unit of its parameter.
     pub(crate) fn speed(&self, linkage: &Linkage, axis: MapAxis, spans: Spans) -> f64 {
         linkage.speed(axis, spans, self.outer, self.inner)
@@ -88,6 +108,7 @@ impl<'a> Couple<'a> {
 
     /// The distance at one pose, as far as it is nearer than `below`. Distances of `below` and more may be reported lower
     /// than they are, but not below `below` less the slack.
+    #[inline]
     pub(crate) fn ask(
         &self,
         pose: &Rigid,
@@ -96,6 +117,19 @@ impl<'a> Couple<'a> {
         precision: Precision,
         scratch: &mut Scratch,
     ) -> Asked {
+        self.ask_where(pose, below, hint, precision, scratch).0
+    }
+
+    /// The same, and where it was found.
+    #[inline]
+    pub(crate) fn ask_where(
+        &self,
+        pose: &Rigid,
+        below: f64,
+        hint: Option<u32>,
+        precision: Precision,
+        scratch: &mut Scratch,
+    ) -> (Asked, Found) {
         let body = self.body;
         let rounding = body.rounding;
         let options = Options {
@@ -117,25 +151,27 @@ impl<'a> Couple<'a> {
             }
         };
         let leaf = found.leaf.or(hint);
-        if inside || found.distance <= rounding {
-            return Asked {
+        let asked = if inside || found.distance <= rounding {
+            Asked {
                 lower: 0.0,
                 upper: 0.0,
                 leaf,
-            };
-        }
-        Asked {
-            lower: (found.lower - rounding).max(0.0),
-            upper: found.distance - rounding + body.looseness,
-            leaf,
-        }
+            }
+        } else {
+            Asked {
+                lower: (found.lower - rounding).max(0.0),
+                upper: found.distance - rounding + body.looseness,
+                leaf,
+            }
+        };
+        (asked, found)
     }
 
     /// What is certain all over a block, given by the pose at its middle and what moves in it. `travel` bounds how much the
     /// distance changes from the middle, where nothing better is known. Continues at `scratch.frontier`.
     pub(crate) fn certify(
         &self,
-        (pose, movers): (&Rigid, &[Mover]),
+        block: &Block,
         travel: impl FnOnce() -> f64,
         margin_mm: f64,
         backend: Backend,
@@ -147,8 +183,9 @@ impl<'a> Couple<'a> {
                 let question = BlockQuestion {
                     tree: &body.tree,
                     convex,
-                    pose,
-                    movers,
+                    pose: block.pose,
+                    movers: block.movers,
+                    plane: block.plane,
                     backend,
                 };
                 let margins = Margins {
@@ -157,14 +194,19 @@ impl<'a> Couple<'a> {
                 };
                 let verdict = certify(&question, margins, scratch);
                 // A surface that stays clear of the solid keeps it inside or outside all over the block.
-                if verdict == Verdict::Clear && body.encloses(convex, pose) {
+                if verdict == Verdict::Clear && body.encloses(convex, block.pose) {
                     return Verdict::Contact;
                 }
                 verdict
             }
-            Target::Surface(other) => {
-                between_surfaces((body, other), pose, travel(), margin_mm, backend, scratch)
-            }
+            Target::Surface(other) => between_surfaces(
+                (body, other),
+                block.pose,
+                travel(),
+                margin_mm,
+                backend,
+                scratch,
+            ),
         }
     }
 
@@ -186,6 +228,7 @@ impl<'a> Couple<'a> {
             convex,
             pose,
             movers,
+            plane: None,
             backend: precision.backend,
         };
         let rounding = self.body.rounding;

@@ -69,13 +69,19 @@ impl Linkage {
 
     /// The pose at the middle of an interval of a path and what moves within it, the innermost first.
     pub(crate) fn block(&self, start: f64, end: f64, movers: &mut Vec<Mover>) -> Rigid {
-        let (middle, half) = (0.5 * (start + end), 0.5 * (end - start));
+        self.around(0.5 * (start + end), 0.5 * (end - start), movers)
+    }
+
+    /// The same from the middle of the interval and half its length.
+    pub(crate) fn around(&self, middle: f64, half: f64, movers: &mut Vec<Mover>) -> Rigid {
         movers.clear();
         let mut prefix = Rigid::identity();
         for (at, (_, joint)) in self.joints.iter().enumerate() {
             let moving = match joint {
                 Joint::Fixed(_) => None,
-                Joint::Turn { axis, from, to } => Some((true, *axis, (to - from).abs())),
+                Joint::Turn { axis, from, to } => {
+                    Some((true, axis * 1f64.copysign(to - from), (to - from).abs()))
+                }
                 Joint::Slide { from, to } => {
                     let way = to - from;
                     let length = way.norm();
@@ -144,11 +150,23 @@ impl Linkage {
 pub(crate) struct Mover {
     /// A point on the axis of a turn.
     pub origin: V3,
-    /// Unit.
+    /// Unit; along a path it is the way of growing s.
     pub direction: V3,
     /// It turns by at most this either way, radians, or slides, mm.
     pub amount: f64,
     pub turns: bool,
+}
+
+impl Mover {
+    /// How fast a point moves, for a unit of the turn or slide.
+    #[inline]
+    pub(crate) fn flow(&self, at: &V3) -> V3 {
+        if self.turns {
+            self.direction.cross(&(at - self.origin))
+        } else {
+            self.direction
+        }
+    }
 }
 
 /// A linkage at every half step of a grid: the middles of cells and of blocks of cells.

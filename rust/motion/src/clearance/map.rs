@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::certify::Verdict;
 use super::chain::{Chain, Joint};
-use super::couple::{Asked, Couple};
+use super::couple::{Asked, Block, Couple};
 use super::error::ClearanceError;
 use super::linkage::{EVERYWHERE, MapAxis, Stepped};
 use super::rigid::Rigid;
@@ -184,7 +184,7 @@ impl Room {
     ) -> Result<Vec<CellState>, ClearanceError> {
         check_margin(margin_mm)?;
         let mapper = Mapper::new(self, drives, grid, precision)?;
-        let strips: Vec<Vec<Block>> = (0..grid.columns.div_ceil(ROOT_CELLS))
+        let strips: Vec<Vec<Patch>> = (0..grid.columns.div_ceil(ROOT_CELLS))
             .into_par_iter()
             .map(|strip| mapper.certified_strip(strip * ROOT_CELLS, margin_mm))
             .collect();
@@ -227,7 +227,7 @@ fn by_rows<T: Clone>(columns: &[Vec<T>], grid: Grid) -> Vec<T> {
 const ROOT_CELLS: usize = 64;
 
 /// Cells from the first to before the last, in rows and columns.
-struct Block {
+struct Patch {
     rows: (usize, usize),
     columns: (usize, usize),
     state: CellState,
@@ -456,7 +456,7 @@ impl<'a> Mapper<'a> {
         least.max(asked.lower - travel)
     }
 
-    fn certified_strip(&self, column: usize, margin_mm: f64) -> Vec<Block> {
+    fn certified_strip(&self, column: usize, margin_mm: f64) -> Vec<Patch> {
         let mut work = Certification {
             mapper: self,
             margin_mm,
@@ -514,7 +514,7 @@ struct Certification<'a> {
     frontiers: Vec<Child>,
     /// A stack as well.
     open: Vec<OpenTrack>,
-    blocks: Vec<Block>,
+    blocks: Vec<Patch>,
 }
 
 impl Certification<'_> {
@@ -524,7 +524,7 @@ impl Certification<'_> {
         let state = self.weigh(rows, columns, pairs);
         let single = rows.1 - rows.0 <= 1 && columns.1 - columns.0 <= 1;
         if state != CellState::Open || single {
-            self.blocks.push(Block {
+            self.blocks.push(Patch {
                 rows,
                 columns,
                 state,
@@ -585,7 +585,11 @@ impl Certification<'_> {
                 + track.column_speed * (columns.1 - columns.0) as f64)
         };
         let verdict = track.couple.certify(
-            (&pose, &movers),
+            &Block {
+                pose: &pose,
+                movers: &movers,
+                plane: None,
+            },
             travel,
             self.margin_mm,
             mapper.precision.backend,

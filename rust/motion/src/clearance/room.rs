@@ -246,23 +246,41 @@ impl Room {
         precision: Precision,
     ) -> Result<Vec<Separation>, ClearanceError> {
         self.check_poses(poses)?;
+        let mut found = Vec::with_capacity(self.pairs.len());
+        self.separate(poses, precision, &mut Scratch::default(), &mut found);
+        Ok(found)
+    }
+
+    /// The same for many sets of poses, one after the other, each measured by itself.
+    pub fn separations_many(
+        &self,
+        poses: &[Rigid],
+        precision: Precision,
+    ) -> Result<Vec<Separation>, ClearanceError> {
+        let sets = poses.chunks(self.frame_count.max(1));
+        let mut found = Vec::with_capacity(sets.len() * self.pairs.len());
         let mut scratch = Scratch::default();
-        Ok(self
-            .pairs
-            .iter()
-            .filter_map(|&pair| {
-                let measured = self.measure(
-                    pair,
-                    poses,
-                    f64::INFINITY,
-                    precision,
-                    None,
-                    true,
-                    &mut scratch,
-                )?;
-                Some(self.explain(pair, &measured))
-            })
-            .collect())
+        for set in sets {
+            self.check_poses(set)?;
+            self.separate(set, precision, &mut scratch, &mut found);
+        }
+        Ok(found)
+    }
+
+    fn separate(
+        &self,
+        poses: &[Rigid],
+        precision: Precision,
+        scratch: &mut Scratch,
+        found: &mut Vec<Separation>,
+    ) {
+        for &pair in &self.pairs {
+            let below = f64::INFINITY;
+            if let Some(measured) = self.measure(pair, poses, below, precision, None, true, scratch)
+            {
+                found.push(self.explain(pair, &measured));
+            }
+        }
     }
 
     /// Measures one pair. `None` only if a number is out of range, which `new` and `check_poses` exclude.

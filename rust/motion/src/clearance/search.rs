@@ -93,25 +93,26 @@ pub(crate) struct Found {
     pub leaf: Option<u32>,
 }
 
-/// A box that is still to be looked at.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    bound: f32,
-    child: Child,
-    /// Sixteen times the number of its node, plus its lane; `NO_BOX` for what has none.
-    place: u32,
+/// A node of which some boxes are still to be looked at.
+#[derive(Clone, Debug)]
+struct Opened {
+    /// What bounds each of its boxes, as far as that is known.
+    bounds: [f32; 16],
+    node: u32,
+    /// The boxes that are left, a bit each.
+    left: u32,
+    /// Which witness plane the bounds know of.
+    plane: u32,
 }
 
-const NO_BOX: u32 = u32::MAX;
-
-/// Boxes that a search seldom has open at once.
-const OPEN_USUAL: usize = 192;
+/// Nodes that a search seldom has open at once.
+const OPEN_USUAL: usize = 24;
 
 /// Working memory of a search, kept from one to the next.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
     pub stack: Vec<(f32, Child)>,
-    open: Vec<Entry>,
+    open: Vec<Opened>,
     /// Where a block's certification starts, and what it leaves to its parts.
     pub frontier: Vec<Child>,
     /// The joints that move within a block.
@@ -239,6 +240,8 @@ struct Query<'a> {
     solved: bool,
     /// The witness plane n, k in the tree's frame: f(p) >= n . p + k.
     plane: [f32; 4],
+    /// How many planes there were before it.
+    planes: u32,
     scratch: &'a mut Scratch,
 }
 
@@ -274,6 +277,7 @@ impl<'a> Query<'a> {
             passed: f32::MAX,
             solved: false,
             plane: [0.0, 0.0, 0.0, NOTHING_KNOWN],
+            planes: 0,
             scratch,
         }
     }
@@ -316,57 +320,65 @@ impl<'a> Query<'a> {
         let mut stack = std::mem::take(&mut self.scratch.open);
         stack.clear();
         stack.reserve(OPEN_USUAL);
-        stack.push(Entry {
-            bound: NOTHING_KNOWN,
-            child: Child::Node(0),
-            place: NO_BOX,
-        });
-        while let Some(entry) = stack.pop() {
-            if self.nearest.distance <= 0.0 {
+        if let Some(root) = tree.nodes.first() {
+            self.open_node::<L, K>(kernel, root, 0, &mut stack);
+        }
+        while self.nearest.distance > 0.0
+            && let Some(top) = stack.last_mut()
+        {
+            let Some(node) = tree.nodes.get(top.node as usize) else {
                 break;
-            }
-            if entry.bound >= self.cut() || self.behind_plane(entry.place) {
-                continue;
-            }
-            match entry.child {
-                Child::Node(at) => {
+            };
+            self.close_behind_plane::<L>(node, top);
+            match self.take_nearest(node, top) {
+                Some(Child::Node(at)) => {
                     if let Some(node) = tree.nodes.get(at as usize) {
                         self.open_node::<L, K>(kernel, node, at, &mut stack);
                     }
                 }
-                Child::Leaf(at) => {
-                    if hint != Some(at)
-                        && let Some(leaf) = tree.leaves.get(at as usize)
-                    {
+                Some(Child::Leaf(at)) => {
+                    if let Some(leaf) = tree.leaves.get(at as usize) {
                         self.search_leaf::<L, K>(kernel, leaf, Some(at));
                     }
                 }
-                Child::None => {}
+                Some(Child::None) => {}
+                None => {
+                    stack.pop();
+                }
             }
         }
         self.scratch.open = stack;
     }
 
-    /// Whether the witness plane, which may have moved since the box was put aside, leaves nothing of it: cheaper than
-    /// fetching what it holds.
+    /// Closes what the witness plane, if it has moved since the node was opened, leaves nothing of: cheaper than fetching
+    /// what it holds.
     #[inline(always)]
-    fn behind_plane(&self, place: u32) -> bool {
-        if self.leaf.is_none() {
-            return false;
+    fn close_behind_plane<L: Lanes>(&self, node: &Node, opened: &mut Opened) {
+        if opened.plane == self.planes {
+            return;
         }
-        let Some(node) = self.tree.nodes.get((place >> 4) as usize) else {
-            return false;
-        };
-        let lane = (place & 15) as usize;
-        let [a, b, c, k] = self.plane;
-        let [x, y, z] = &node.centre;
-        let [ex, ey, ez] = &node.half;
-        let at = |block: &super::lanes::Block| block.0.get(lane).copied().unwrap_or(0.0);
-        let height = a.mul_add(at(x), b.mul_add(at(y), c.mul_add(at(z), k)));
-        let drop = a
-            .abs()
-            .mul_add(at(ex), b.abs().mul_add(at(ey), c.abs() * at(ez)));
-        height - drop >= self.cut()
+        opened.plane = self.planes;
+        let by_plane = self.plane_over_boxes(load3::<L>(&node.centre), load3::<L>(&node.half));
+        opened.left &= by_plane.lt(L::splat(self.cut()));
+    }
+
+    /// The box that is left with the least bound, if one may hold a better answer.
+    #[inline(always)]
+    #[allow(clippy::indexing_slicing, reason = "lanes come from a 16-bit mask")]
+    fn take_nearest(&self, node: &Node, opened: &mut Opened) -> Option<Child> {
+        let (mut least, mut nearest) = (self.cut(), None);
+        let mut left = opened.left;
+        while left != 0 {
+            let lane = left.trailing_zeros() as usize & 15;
+            left &= left - 1;
+            let bound = opened.bounds[lane];
+            if bound < least {
+                (least, nearest) = (bound, Some(lane));
+            }
+        }
+        let lane = nearest?;
+        opened.left &= !(1 << lane);
+        Some(node.child[lane])
     }
 
     /// Remembers the least bound of what is passed over while nothing is found: then it bounds the whole surface.
@@ -378,47 +390,33 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// Pushes the children that may hold a better answer, the nearest on top.
+    /// Puts the node on the stack if a box of it may hold a better answer.
     #[inline(always)]
-    #[allow(
-        clippy::indexing_slicing,
-        reason = "lanes come from a 16-bit mask; the stack is walked from its own length"
-    )]
     fn open_node<L: Lanes, K: Kernel>(
         &mut self,
         kernel: &K,
         node: &Node,
         number: u32,
-        stack: &mut Vec<Entry>,
+        stack: &mut Vec<Opened>,
     ) {
         let (centre, half) = (load3::<L>(&node.centre), load3::<L>(&node.half));
         let cut = L::splat(self.cut());
         let by_plane = self.plane_over_boxes(centre, half);
-        let mut open = by_plane.lt(cut) & node.used;
+        let open = by_plane.lt(cut) & node.used;
         if open == 0 {
             return;
         }
         let by_slope = bound_over_boxes(kernel, &self.motion, centre, half);
         let bound = by_plane.max(by_slope);
         self.pass_over(bound);
-        open &= bound.lt(cut);
-        let bounds = bound.store().0;
-        let base = stack.len();
-        while open != 0 {
-            let lane = open.trailing_zeros() as usize & 15;
-            open &= open - 1;
-            let entry = Entry {
-                bound: bounds[lane],
-                child: node.child[lane],
-                place: number << 4 | lane as u32,
-            };
-            let mut at = stack.len();
-            stack.push(entry);
-            while at > base && stack[at - 1].bound < entry.bound {
-                stack[at] = stack[at - 1];
-                at -= 1;
-            }
-            stack[at] = entry;
+        let left = open & bound.lt(cut);
+        if left != 0 {
+            stack.push(Opened {
+                bounds: bound.store().0,
+                node: number,
+                left,
+                plane: self.planes,
+            });
         }
     }
 
@@ -576,6 +574,7 @@ impl<'a> Query<'a> {
         let n = self.pose.rotation.tr_mul(&gradient);
         let k = distance - gradient.dot(&point) + gradient.dot(&self.pose.translation);
         self.plane = [n.x as f32, n.y as f32, n.z as f32, k as f32];
+        self.planes += 1;
     }
 }
 

@@ -7,6 +7,12 @@
 
 use igrt_motion::clearance::{Hull, Mesh, Rigid, Solid, V3};
 
+/// How many rounds a test goes: what suits every run, times what TIMES says.
+pub fn rounds(usual: usize) -> usize {
+    let times = std::env::var("TIMES").ok().and_then(|x| x.parse().ok());
+    usual * times.unwrap_or(1)
+}
+
 /// A small generator (xorshift), so that a failing round can be repeated.
 pub struct Random(pub u64);
 
