@@ -57,6 +57,7 @@ MOST: dict[str, float] = {
 MOST_BY_MEANING: tuple[tuple[str, float], ...] = (
     ("half period in ms", 90.0), ("ms", 200.0), ("share", 0.9), ("probability", 0.3),
 )  # fmt: skip
+LEAST: dict[str, float] = {"panel slow": 1.0, "delayed": 1.0, "intermittent": 1.0}
 MECHANICS = frozenset(
     {"encoder", "second_channel", "axis", "brake", "drive", "lower_limit", "upper_limit"}
 )
@@ -161,9 +162,8 @@ def draw_fault(draw: random.Random) -> Fault:
 def _value(draw: random.Random, word: Word) -> tuple[tuple[str, Any], ...]:
     if word.most is None:
         return ()
-    value = word.most * (1.0 - draw.random())
-    if word.kind in ("delayed", "intermittent"):
-        value = max(1.0, value)
+    least = LEAST.get(f"{word.target} {word.kind}", LEAST.get(word.kind, 0.0))
+    value = least + (word.most - least) * (1.0 - draw.random())
     if f"{word.target.split('.')[0]} {word.kind}" in SIGNED and draw.random() < 0.5:
         value = -value
     return (("value", value),)
