@@ -116,7 +116,7 @@ async def test_a_match_by_hand_starts_at_the_registration_and_the_drr_follows(
     async with terminal(rehearsal.status(S.REGISTERED)) as t:
         await t.press("f3", "n", "2", "right", "right")
         assert "▶lng +8.9" in t.text()
-        assert "likeness 0.930 0.930" in t.text()
+        assert "(1: alike)  0.930 0.930" in t.text()
         shown = t.app.pictures.nudged["setup-1"]
         assert shown.correction.longitudinal_mm == pytest.approx(8.9)
         await t.press("full_stop", "left")

@@ -119,9 +119,8 @@ class ImagesScreen(OperatorScreen):
             images.region_line(self._regions, self._drawing),
         ]
         if self._nudge is not None:
-            words[3] = images.nudge_line(
-                self._nudge, tuple(self._likeness(v.image_uid) for v in pair)
-            )
+            likes = tuple(self._likeness(v.image_uid) for v in pair)
+            words[3:] = images.nudge_lines(self._nudge, likes)
         self.panel("image-words").show(tuple(words))
 
     def _pair(self, scene: Scene) -> tuple[ImageView, ...]:

@@ -108,19 +108,25 @@ def match_line(scene: Scene) -> Line:
     )
 
 
-def nudge_line(nudge: Nudge, likeness: tuple[float | None, ...]) -> Line:
+def nudge_lines(nudge: Nudge, likeness: tuple[float | None, ...]) -> Lines:
     """Show the six numbers of a match by hand, the one that the keys change marked, and how like the pair it is."""
     pieces: list[Span | str] = [Span("BY HAND ", Tone.MEDIUM)]
     for index, (name, unit) in enumerate(NUDGE_AXES):
-        value = nudge.values[index]
         chosen = index == nudge.axis
-        text = f"{'▶' if chosen else ' '}{name} {signed_number(value)}"
+        text = f"{'▶' if chosen else ' '}{name} {signed_number(nudge.values[index])}"
         pieces.append(strong(text) if chosen else Span(text))
-        if unit == "mm" and index == 2:
-            pieces.append(dim(" mm"))
-    pieces.append(dim(" deg"))
+        if index == 2 or index == 5:
+            pieces.append(dim(f" {unit} "))
     shown = " ".join("..." if like is None else f"{like:.3f}" for like in likeness)
-    return line(*pieces, dim(f"  step {nudge.step:g}  likeness "), shown)
+    return (
+        line(*pieces),
+        line(
+            dim("step "),
+            f"{nudge.step:g}",
+            dim("   likeness of DRR and image (1: alike)  "),
+            f"{shown}",
+        ),
+    )
 
 
 def markers_line(scene: Scene) -> Line:
