@@ -39,13 +39,22 @@ impl Couch {
 
     #[inline(always)]
     fn branch_state<C: Chain>(&self, chain: &C, axes: &[f64; 6], pose: &Rigid) -> f64 {
+        self.checked_state(axes, self.reproduces(chain, axes, pose))
+    }
+
+    /// Whether axes lead to the pose, and whether what the axes do not show allows it.
+    #[inline(always)]
+    fn reproduces<C: Chain>(&self, chain: &C, axes: &[f64; 6], pose: &Rigid) -> (bool, bool) {
         let end = chain.chain_forward(&self.joints(axes));
         let (mm2, chord2) = self.mounted(&end).misfit(pose);
+        (verified(mm2, chord2), chain.allows(&end))
+    }
+
+    #[inline(always)]
+    fn checked_state(&self, axes: &[f64; 6], (right, allowed): (bool, bool)) -> f64 {
         let [a, b, c, d, e, f] = axes;
         let sum = (a + b + c) + (d + e + f);
         let finite = sum * 0.0 == 0.0;
-        let right = verified(mm2, chord2);
-        let allowed = chain.allows(&end);
         let plain = self.plainly_allowed(axes);
         let outside = self.plainly_outside(axes) | (plain & !allowed);
         let state = if finite { OPEN } else { ABSENT };
@@ -112,14 +121,18 @@ impl Kernel<12, 29> for SolveShoulder<'_> {
         let at = self.arm.shoulder(&chain, self.sign);
         let ([a, b], up) = self.arm.wrists(&chain, &at, 1.0);
         let ([c, d], down) = self.arm.wrists(&chain, &at, -1.0);
-        let branch = |joints: &[f64; 6]| {
-            let axes = self.couch.axes(joints);
-            (axes, self.couch.branch_state(self.arm, &axes, &pose))
+        // Half a turn of joints 4 and 6 with joint 5 mirrored changes the sign of sines and cosines in pairs, which leaves the wrist as it is
+        // but for the rounding of half a turn, 1e-15 rad: what one flip reproduces to 1e-9 rad the other does.
+        let both = |first: &[f64; 6], second: &[f64; 6]| {
+            let (first, second) = (self.couch.axes(first), self.couch.axes(second));
+            let check = self.couch.reproduces(self.arm, &first, &pose);
+            (
+                (first, self.couch.checked_state(&first, check)),
+                (second, self.couch.checked_state(&second, check)),
+            )
         };
-        let ([a0, a1, a2, a3, a4, a5], a6) = branch(&a);
-        let ([b0, b1, b2, b3, b4, b5], b6) = branch(&b);
-        let ([c0, c1, c2, c3, c4, c5], c6) = branch(&c);
-        let ([d0, d1, d2, d3, d4, d5], d6) = branch(&d);
+        let (([a0, a1, a2, a3, a4, a5], a6), ([b0, b1, b2, b3, b4, b5], b6)) = both(&a, &b);
+        let (([c0, c1, c2, c3, c4, c5], c6), ([d0, d1, d2, d3, d4, d5], d6)) = both(&c, &d);
         [
             a0,
             a1,
@@ -505,39 +518,36 @@ impl Couch {
     }
 }
 
-/// One posture of an arm (signs of shoulder and elbow before the pose): two axis sets and the singular margin.
+/// One posture of an arm (signs of shoulder and elbow before the pose): two axis sets, their squared misfit, 1 for each that needs no turn
+/// and is within the limits, and the singular margin.
 struct SolvePosture<'a> {
     couch: &'a Couch,
     arm: &'a Arm,
 }
 
-impl Kernel<14, 13> for SolvePosture<'_> {
+impl Kernel<14, 17> for SolvePosture<'_> {
     #[inline(always)]
-    fn lane(&self, input: [f64; 14]) -> [f64; 13] {
+    fn lane(&self, input: [f64; 14]) -> [f64; 17] {
         let [shoulder, elbow, pose @ ..] = input;
-        let chain = self.couch.chain_pose(&solid(pose));
+        let pose = solid(pose);
+        let chain = self.couch.chain_pose(&pose);
         let ([first, second], singular) = self.arm.solve_posture(&chain, (shoulder, elbow));
-        let [a, b, c, d, e, f] = self.couch.axes(&first);
-        let [g, h, i, j, k, l] = self.couch.axes(&second);
-        [a, b, c, d, e, f, g, h, i, j, k, l, singular]
-    }
-}
-
-/// How an axis set stands to the pose after it: squared misfits, and 1 where it needs no turn and is within the limits.
-struct Verify<'a> {
-    couch: &'a Couch,
-    arm: &'a Arm,
-}
-
-impl Kernel<18, 3> for Verify<'_> {
-    #[inline(always)]
-    fn lane(&self, input: [f64; 18]) -> [f64; 3] {
-        let [a, b, c, d, e, f, pose @ ..] = input;
-        let axes = [a, b, c, d, e, f];
-        let end = self.arm.forward(&self.couch.joints(&axes));
-        let (mm2, chord2) = self.couch.mounted(&end).misfit(&solid(pose));
-        let allowed = self.couch.plainly_allowed(&axes);
-        [mm2, chord2, if allowed { 1.0 } else { 0.0 }]
+        let (first, second) = (self.couch.axes(&first), self.couch.axes(&second));
+        // One check for both flips of the wrist, as in `SolveShoulder`.
+        let end = self.arm.forward(&self.couch.joints(&first));
+        let (mm2, chord2) = self.couch.mounted(&end).misfit(&pose);
+        let allowed = [&first, &second].map(|axes| {
+            if self.couch.plainly_allowed(axes) {
+                1.0
+            } else {
+                0.0
+            }
+        });
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (first, second);
+        let [m, n] = allowed;
+        [
+            a, b, c, d, e, f, g, h, i, j, k, l, mm2, chord2, m, n, singular,
+        ]
     }
 }
 
@@ -562,7 +572,7 @@ impl Couch {
                 }
             }
         }
-        let mut solved = [[0.0; 4]; 13];
+        let mut solved = [[0.0; 4]; 17];
         run(
             unit,
             &SolvePosture { couch: self, arm },
@@ -574,36 +584,34 @@ impl Couch {
             checks: [[0.0; 3]; 8],
             singular: f64::INFINITY,
         };
-        let mut side_by_side = [[0.0; 8]; 18];
-        for (branch, axes) in solution.axes.iter_mut().enumerate() {
-            let (lane, flip) = (branch / 2, branch % 2);
-            let both: [f64; 13] = pick(&solved, lane);
-            let chosen = both
-                .as_chunks::<6>()
-                .0
-                .get(flip)
-                .copied()
-                .unwrap_or([f64::NAN; 6]);
-            *axes = chosen;
-            solution.singular = solution.singular.min(both[12]);
-            for (row, value) in side_by_side
-                .iter_mut()
-                .zip(chosen.into_iter().chain(flat(pose)))
-            {
-                if let Some(slot) = row.get_mut(branch) {
-                    *slot = value;
-                }
-            }
-        }
-        let mut checks = [[0.0; 8]; 3];
-        run(
-            unit,
-            &Verify { couch: self, arm },
-            &side_by_side,
-            &mut checks,
-        );
-        for (branch, check) in solution.checks.iter_mut().enumerate() {
-            *check = pick(&checks, branch);
+        let branches = solution.axes.iter_mut().zip(&mut solution.checks);
+        for (branch, (axes, check)) in branches.enumerate() {
+            let (lane, second) = (branch / 2, branch % 2 == 1);
+            let [
+                a,
+                b,
+                c,
+                d,
+                e,
+                f,
+                g,
+                h,
+                i,
+                j,
+                k,
+                l,
+                mm2,
+                chord2,
+                m,
+                n,
+                singular,
+            ] = pick(&solved, lane);
+            (*axes, *check) = if second {
+                ([g, h, i, j, k, l], [mm2, chord2, n])
+            } else {
+                ([a, b, c, d, e, f], [mm2, chord2, m])
+            };
+            solution.singular = solution.singular.min(singular);
         }
         solution
     }

@@ -9,6 +9,9 @@ use crate::vector::{Block, Kernel, VectorUnit, pick, run, spread};
 /// Legs per block: Newton runs until the last lane has settled, so that fewer lanes wait less.
 const LEG_LANES: usize = 8;
 
+/// So many steps are as good as always needed: the legs are not looked at before them, but on the way.
+const STEPS_EXPECTED: usize = 2;
+
 type LegBlock<const N: usize> = Block<N, LEG_LANES>;
 
 /// Poses of the table top from leg lengths, row by row.
@@ -42,16 +45,33 @@ impl Kernel<18, 1> for Left<'_> {
     }
 }
 
-/// [`Hexapod::step`]: lengths wanted and platform in, the next platform out.
+/// [`Hexapod::step`]: lengths wanted and platform in, the next platform out, and the residual of the one that came in.
 struct Step<'a>(&'a Hexapod);
 
-impl Kernel<18, 12> for Step<'_> {
+impl Kernel<18, 13> for Step<'_> {
     #[inline(always)]
-    fn lane(&self, input: [f64; 18]) -> [f64; 12] {
+    fn lane(&self, input: [f64; 18]) -> [f64; 13] {
         let [a, b, c, d, e, f, platform @ ..] = input;
+        let lengths = [a, b, c, d, e, f];
         let platform = solid(platform);
         let stance = self.0.stance(&platform);
-        flat(&self.0.step(&platform, &stance, &[a, b, c, d, e, f]))
+        let next = flat(&self.0.step(&platform, &stance, &lengths));
+        let [a, b, c, d, e, f, g, h, i, x, y, z] = next;
+        [
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+            g,
+            h,
+            i,
+            x,
+            y,
+            z,
+            stance.residual(&lengths),
+        ]
     }
 }
 
@@ -140,13 +160,19 @@ fn settle_block(unit: VectorUnit, hexapod: &Hexapod, lengths: &[[f64; 6]]) -> Le
     let mut input = [[0.0; LEG_LANES]; 18];
     input[..6].copy_from_slice(&wanted);
     let mut left = [[0.0; LEG_LANES]; 1];
+    let mut stepped = [[0.0; LEG_LANES]; 13];
     let mut settled = [[f64::NAN; LEG_LANES]; 12];
     let mut done = [false; LEG_LANES];
     // Lanes past the end of the table have nothing to wait for.
     done[lengths.len()..].fill(true);
     for step in 0..=ITERATIONS_MAX {
         input[6..].copy_from_slice(&platform);
-        run(unit, &Left(hexapod), &input, &mut left);
+        if step < STEPS_EXPECTED {
+            run(unit, &Step(hexapod), &input, &mut stepped);
+            left[0] = stepped[12];
+        } else {
+            run(unit, &Left(hexapod), &input, &mut left);
+        }
         for lane in 0..LEG_LANES {
             if !done[lane] && left[0][lane] < SETTLED_MM {
                 done[lane] = true;
@@ -158,7 +184,10 @@ fn settle_block(unit: VectorUnit, hexapod: &Hexapod, lengths: &[[f64; 6]]) -> Le
         if step == ITERATIONS_MAX || done.iter().all(|d| *d) {
             break;
         }
-        run(unit, &Step(hexapod), &input, &mut platform);
+        if step >= STEPS_EXPECTED {
+            run(unit, &Step(hexapod), &input, &mut stepped);
+        }
+        platform.copy_from_slice(&stepped[..12]);
     }
     settled
 }
