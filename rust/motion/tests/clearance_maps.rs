@@ -217,7 +217,7 @@ impl Certified {
     fn new(random: &mut Random, round: usize) -> Self {
         let room = scene(random, round % 5);
         let drives = drives(random, round * 3 % 5);
-        let margin = if round % 2 == 0 { 0.0 } else { 20.0 };
+        let margin = if round.is_multiple_of(2) { 0.0 } else { 20.0 };
         let states = room
             .certified_map(&drives, FINE, margin, Precision::fast())
             .unwrap();

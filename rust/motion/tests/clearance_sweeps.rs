@@ -87,7 +87,7 @@ fn scene(random: &mut Random, round: usize) -> Room {
 
 /// Chains of one random motion: the couch alone, the machine alone (a gantry with an arm), or both.
 fn motion(random: &mut Random, round: usize) -> [Chain; 2] {
-    let size = if round % 2 == 0 { 0.1 } else { 1.0 };
+    let size = if round.is_multiple_of(2) { 0.1 } else { 1.0 };
     let still = |chain: Chain| Chain::still(chain.pose(0.3));
     let (couch, gantry) = (couch(random, size), gantry(random, size));
     match round % 4 {
