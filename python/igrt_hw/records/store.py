@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,8 @@ class RecordStore:
             raise RecordStoreError(f"{self._path}: there is no record here")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = None if read_only else _lock(self._path)
+        # One connection: the end of a read would roll back what another thread is writing on it.
+        self._turn = threading.RLock()
         self._engine = create_engine(
             f"sqlite:///{self._path}",
             poolclass=StaticPool,
@@ -163,7 +166,7 @@ class RecordStore:
         if not entries:
             return ()
         try:
-            with self._engine.begin() as connection:
+            with self._turn, self._engine.begin() as connection:
                 connection.execute(insert(ENTRIES), [_to_row(entry) for entry in entries])
                 qa.store(connection, entries)
         except SQLAlchemyError as error:
@@ -194,7 +197,7 @@ class RecordStore:
             .order_by(ENTRIES.c.sequence)
             .limit(limit)
         )
-        with self._engine.connect() as connection:
+        with self._turn, self._engine.connect() as connection:
             return tuple(_to_entry(row) for row in connection.execute(query).mappings())
 
     def all(self) -> Iterator[RecordEntry]:
@@ -207,14 +210,14 @@ class RecordStore:
     def of_kind(self, *kinds: str) -> tuple[RecordEntry, ...]:
         """Every entry of these kinds."""
         query = select(ENTRIES).where(ENTRIES.c.kind.in_(kinds)).order_by(ENTRIES.c.sequence)
-        with self._engine.connect() as connection:
+        with self._turn, self._engine.connect() as connection:
             return tuple(_to_entry(row) for row in connection.execute(query).mappings())
 
     def qa_results(self, test: str | None = None) -> tuple[QaResult, ...]:
         """Results of daily QA from their table, oldest first; of one test, or of all."""
         if self._read_only and not self._has_qa():
             return ()
-        with self._engine.connect() as connection:
+        with self._turn, self._engine.connect() as connection:
             return qa.stored(connection, test)
 
     def _has_qa(self) -> bool:
@@ -270,7 +273,7 @@ class RecordStore:
 
     def _digest_of(self, sequence: int) -> str:
         query = select(ENTRIES.c.digest).where(ENTRIES.c.sequence == sequence)
-        with self._engine.connect() as connection:
+        with self._turn, self._engine.connect() as connection:
             found = connection.execute(query).scalar_one_or_none()
         return str(found or "")
 

@@ -601,17 +601,17 @@ class Service:
         """Hand a permitted command to the supervisor and carry out what follows."""
         plan: TreatmentPlan | None = None
         history: tuple[TreatedShift, ...] = ()
+        runs: tuple[QaRun, ...] = ()
         if isinstance(command, OpenPatient):
             found = self._parts.plans.get(command.plan_uid)
             plan = found.loaded.plan if found else None
         elif isinstance(command, NextIsocentre):
             plan = self._supervisor.memory.plan
         if plan is not None:
-            entries = self._parts.record.of_kind(*SHIFT_KINDS)
-            history = treated_shifts(entries, plan.patient.patient_id)
-        runs: tuple[QaRun, ...] = ()
-        if isinstance(command, OpenPatient):
-            runs = qa.runs(self._parts.record.of_kind(*qa.KINDS))[:QA_RUNS_MAX]
+            # Through a reader of its own: on the writer's connection a reader's end would undo what is being written.
+            self._until_written()
+            path, patient_id = self._parts.record_path, plan.patient.patient_id
+            history, runs = await asyncio.to_thread(_past, path, patient_id)
         event = ev.UserCommand(
             command,
             session.user.username,
@@ -730,6 +730,13 @@ class Service:
     async def verify_record(self) -> ChainVerdict:
         """Walk the whole chain through a reader of its own, beside the writer."""
         return await asyncio.to_thread(_verify, self._parts.record_path)
+
+
+def _past(path: Path, patient_id: str) -> tuple[tuple[TreatedShift, ...], tuple[QaRun, ...]]:
+    """What a patient was moved by before, and the daily QA of late."""
+    with RecordStore(path, read_only=True) as reader:
+        shifts = treated_shifts(reader.of_kind(*SHIFT_KINDS), patient_id)
+        return shifts, qa.runs(reader.of_kind(*qa.KINDS))[:QA_RUNS_MAX]
 
 
 def _read(path: Path, after: int, limit: int) -> list[RecordEntry]:
