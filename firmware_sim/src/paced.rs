@@ -304,14 +304,16 @@ fn turn(
         notes.add(room.now_us(), || Deed::Deliver(job.exposure.frame));
         room.deliver(&job, frame);
     }
-    if behind_us <= WAITED_US {
-        room.advance(until_us); // so that octets are heard at the time at which they came
-    }
     let rates_due = pace.rates_due();
     for port in ports.iter_mut() {
         if rates_due || port.readable {
             port.judge_rates(room, &mut notes);
         }
+    }
+    if behind_us <= WAITED_US {
+        room.advance(until_us); // so that octets are heard at the time at which they came
+    }
+    for port in ports.iter_mut() {
         if port.readable {
             port.take_in(room, &mut notes);
             pace.heard = Instant::now();
