@@ -158,8 +158,9 @@ fn limits_of(family: &Family, given: Option<[[f64; 5]; AXES]>) -> PyResult<Limit
         let scale = axis.kind.scale();
         let ends = [min, max].map(|end| end * scale);
         let drive = [speed, accel, jerk].map(|most| most * scale);
-        if !(min < max && ends.iter().all(|end| end.abs() < 2e9))
-            || !drive.iter().all(|most| *most >= 1.0 && *most < 4e9)
+        if !(min < max
+            && ends.iter().all(|end| end.abs() < 2e9)
+            && drive.iter().all(|most| *most >= 1.0 && *most < 4e9))
         {
             return Err(refused(format!(
                 "limits of {} are not a range within 2 m or 2000 deg and drives above 0",
