@@ -55,10 +55,11 @@ def test_retransmissions_crc_errors_refusals_and_the_clock_are_shown() -> None:
 
     bench.to_device = flip_once
     bench.submit(m.Echo(b"x"), 1)
+    bench.run(250_000)
     bench.session.clock, clock = None, bench.session.clock
     bench.submit(m.Home(), 2)
     bench.session.clock = clock
-    bench.run(500_000)
+    bench.run(250_000)
     assert watch.drops(Direction.HOST_TO_DEVICE)[Drop.CRC] == 1
     assert watch.retransmissions == bench.tally.retransmissions + bench.tally.resent_after_gap
     assert sum(watch.refused.values()) >= 1
