@@ -1,5 +1,8 @@
 //! The firmware of the imager: arms, gantry, generator, panel and their interlocks (docs/protocol.md section 7).
 
+pub mod mode;
+pub mod rating;
+
 use crate::generator;
 use crate::line::{Context, Counters, Device, Identity, Line, Sink};
 use crate::profile::{Limits, Profile};
@@ -8,6 +11,8 @@ use crate::refusal::{Refusal, fault_names};
 use crate::refuse;
 use crate::wire::message::{Command, Technique, reply};
 use crate::wire::octets::Writer;
+use mode::{FramesOut, GAP_US, Mode, PERIOD_US, SERIES_US_MAX, SETTLING_US, Series};
+use rating::ANODE_CAPACITY_J;
 
 /// Device kind on the wire.
 pub const DEVICE: u8 = 2;
@@ -44,16 +49,10 @@ const GANTRY: Limits = Limits {
 };
 const PREPARE_US: u64 = 1_000_000;
 const PREPARED_US: u64 = 15_000_000;
-/// From the end of an exposure to its frame.
-pub const READ_OUT_US: u64 = 250_000;
-const TUBE_MA: f64 = 100.0;
 /// Radiation that goes on, or has not come, so long after its time: the contactor opens and a fault latches.
 const BACKUP_US: u64 = 50_000;
 /// The meter may differ from what was asked by this share.
 const METER_TOLERANCE: f64 = 0.2;
-/// Longest wait for the panel's frame.
-const READ_OUT_MAX_US: u64 = 20_000_000;
-const ANODE_CAPACITY_J: f64 = 300e3;
 const ANODE_COOLING_S: f64 = 240.0;
 /// Source angle named in EXPOSE against the gantry encoder.
 const ANGLE_TOLERANCE_UDEG: i64 = 100_000;
@@ -121,6 +120,10 @@ pub struct Exposure {
     pub source_arm_um: i32,
     pub panel_arm_um: i32,
     pub dose_area: u32,
+    /// How the panel is read.
+    pub mode: Mode,
+    /// From frame to frame in a series; 0 for a single frame.
+    pub period_us: u32,
 }
 
 /// What FRAME_INFO says of a frame in the store.
@@ -138,19 +141,30 @@ pub struct FrameRecord {
 
 /// Where the frames lie; the firmware has no memory of its own for them.
 pub trait FrameStore {
-    /// The record of a frame; of the stored frames, that of the tube voltage and the binning of `technique`.
-    fn record(&self, frame: u32, technique: &Technique) -> Option<FrameRecord>;
+    /// The record of a frame; of the stored frames, that of the tube voltage and the binning of `technique` in a mode.
+    fn record(&self, frame: u32, technique: &Technique, mode: Mode) -> Option<FrameRecord>;
     /// Copies octets from `offset` on, as many as fit and are there.
-    fn read(&self, frame: u32, technique: &Technique, offset: u32, into: &mut [u8]) -> usize;
-    /// A technique was set: its floods may be asked for next.
-    fn technique_set(&self, _technique: &Technique) {}
+    fn read(
+        &self,
+        frame: u32,
+        technique: &Technique,
+        mode: Mode,
+        offset: u32,
+        into: &mut [u8],
+    ) -> usize;
+    /// A technique was set: its floods in a mode may be asked for next.
+    fn technique_set(&self, _technique: &Technique, _mode: Mode) {}
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Idle,
-    Exposing { until_us: u64 },
-    ReadingOut { earliest_us: u64 },
+    Exposing {
+        until_us: u64,
+    },
+    /// Between two pulses of a series.
+    Between,
+    ReadingOut,
 }
 
 /// What the generator has made of an exposure.
@@ -191,7 +205,11 @@ struct Core {
     dose_area_before: f64,
     next_frame: u32,
     latest_frame: u32,
-    read_out_done: bool,
+    mode: Mode,
+    period_us: u32,
+    settled_us: u64,
+    series: Option<Series>,
+    out: FramesOut,
 }
 
 /// The imager: its line and its core.
@@ -228,7 +246,8 @@ impl Imager {
                 kvp_tenth: 800,
                 filter: 0,
                 binning: 2,
-                mas_u: 2_000,
+                ma_tenth: 1_000,
+                time_us: 20_000,
                 field_um: [-100_000, 100_000, -100_000, 100_000],
             },
             prepare_since_us: None,
@@ -241,7 +260,11 @@ impl Imager {
             dose_area_before: 0.0,
             next_frame: 1,
             latest_frame: 0,
-            read_out_done: false,
+            mode: Mode::Radiographic,
+            period_us: 0,
+            settled_us: now_us,
+            series: None,
+            out: FramesOut::default(),
         };
         Self {
             line: Line::new(DEVICE, Stream::new(seed, "imager.session"), now_us),
@@ -300,14 +323,10 @@ impl Imager {
     }
 
     /// The panel has delivered the pending frame; it shows when the read-out has lasted long enough.
-    pub fn frame_delivered(&mut self, frame: u32) {
-        if self
-            .core
-            .exposure
-            .is_some_and(|exposure| exposure.frame == frame)
-        {
-            self.core.read_out_done = true;
-        }
+    pub fn frame_delivered(&mut self, exposure: &Exposure) {
+        self.core
+            .out
+            .delivered(exposure.frame, exposure.period_us > 0);
     }
 
     /// Both arms parked: the wire into the couch.
@@ -327,8 +346,8 @@ impl Imager {
         generator::Command {
             expose: self.exposes() && core.exposure.is_some_and(|exposure| exposure.kind == 0),
             contactor: core.faults & fault::GENERATOR == 0,
-            ma_tenth: (TUBE_MA * 10.0) as u16,
-            time_us: core.technique.time_us(),
+            ma_tenth: core.technique.ma_tenth,
+            time_us: u64::from(core.technique.time_us),
         }
     }
 
@@ -380,15 +399,17 @@ impl Core {
 
     fn prepared(&self, now_us: u64) -> bool {
         self.prepare_since_us.is_some_and(|since| {
-            (PREPARE_US..=PREPARE_US + PREPARED_US).contains(&(now_us - since))
+            let spun_us = now_us - since;
+            // A series keeps the anode up.
+            spun_us >= PREPARE_US && (spun_us <= PREPARE_US + PREPARED_US || self.series.is_some())
         })
     }
 
     fn state(&self, now_us: u64) -> u8 {
         match self.phase {
             _ if self.faults != 0 => 7,
-            Phase::Exposing { .. } => 5,
-            Phase::ReadingOut { .. } => 6,
+            Phase::Exposing { .. } | Phase::Between => 5,
+            Phase::ReadingOut => 6,
             Phase::Idle if self.arm_targets.is_some() => 1,
             Phase::Idle if self.gantry.moving => 2,
             Phase::Idle if self.prepared(now_us) => 4,
@@ -407,10 +428,18 @@ impl Core {
         self.arm_targets = None;
         self.stop_gantry(now_us);
         self.prepare_since_us = None;
-        if matches!(self.phase, Phase::Exposing { .. }) {
-            self.phase = Phase::Idle;
-            self.exposure = None;
-        }
+        self.end_exposing();
+    }
+
+    /// No more radiation; frames that are on their way come.
+    fn end_exposing(&mut self) {
+        self.series = None;
+        self.exposure = None;
+        self.phase = if self.out.is_empty() {
+            Phase::Idle
+        } else {
+            Phase::ReadingOut
+        };
     }
 
     fn gantry_elapsed(&self, now_us: u64) -> f64 {
@@ -451,12 +480,17 @@ impl Core {
         if !context.lease_fresh() {
             self.arm_targets = None;
             self.stop_gantry(now_us);
+            if self.series.is_some() {
+                // Radiation that goes on needs a host that lives; what one exposure gives is bounded.
+                self.halt(now_us);
+            }
         }
         self.move_arms(now_us);
         self.move_gantry(now_us);
         if self
             .prepare_since_us
             .is_some_and(|since| now_us - since > PREPARE_US + PREPARED_US)
+            && self.series.is_none()
         {
             self.prepare_since_us = None;
         }
@@ -489,59 +523,138 @@ impl Core {
     }
 
     fn run_panel(&mut self, now_us: u64) -> Option<Exposure> {
+        if let Some(frame) = self.out.shown(now_us) {
+            self.latest_frame = frame;
+        }
+        if self.out.overdue(now_us) {
+            self.latch(now_us, fault::PANEL);
+        }
         match self.phase {
             Phase::Idle => None,
-            Phase::Exposing { until_us } => {
-                let dark = self.exposure.is_some_and(|exposure| exposure.kind == 1);
-                let output = if dark {
-                    Output::Given
-                } else {
-                    self.output(now_us, until_us)
-                };
-                let broken = if dark {
-                    None
-                } else if !self.wires.door_closed {
-                    Some(fault::DOOR_OPENED)
-                } else if !self.wires.couch_at_rest {
-                    Some(fault::MOTION)
-                } else if output == Output::Broken {
-                    Some(fault::GENERATOR)
-                } else {
-                    None
-                };
-                if let Some(fault) = broken {
-                    self.latch(now_us, fault);
-                } else if !dark && !self.wires.exposure_switch {
-                    // Letting go of the switch is no fault, but there is no frame.
-                    self.halt(now_us);
-                } else if now_us >= until_us && output == Output::Given {
-                    self.phase = Phase::ReadingOut {
-                        earliest_us: now_us + READ_OUT_US,
-                    };
-                    self.read_out_done = false;
-                    let dose_area = libm::round(self.dose_area - self.dose_area_before);
-                    if let Some(exposure) = &mut self.exposure {
-                        exposure.end_us = now_us;
-                        exposure.dose_area = dose_area as u32;
-                    }
-                    return self.exposure;
-                }
+            Phase::Exposing { until_us } => self.run_exposure(now_us, until_us),
+            Phase::Between => {
+                self.run_between(now_us);
                 None
             }
-            Phase::ReadingOut { earliest_us } => {
-                if self.read_out_done && now_us >= earliest_us {
+            Phase::ReadingOut => {
+                if self.out.is_empty() {
                     self.phase = Phase::Idle;
-                    if let Some(exposure) = self.exposure.take() {
-                        self.latest_frame = exposure.frame;
-                    }
-                } else if now_us > earliest_us + READ_OUT_MAX_US {
-                    self.phase = Phase::Idle;
-                    self.exposure = None;
-                    self.latch(now_us, fault::PANEL);
                 }
                 None
             }
         }
+    }
+
+    /// What breaks radiation off, and whether it is a fault; between pulses as in them.
+    fn broken_off(&self) -> Option<u32> {
+        if !self.wires.door_closed {
+            Some(fault::DOOR_OPENED)
+        } else if !self.wires.couch_at_rest {
+            Some(fault::MOTION)
+        } else {
+            None
+        }
+    }
+
+    fn run_exposure(&mut self, now_us: u64, until_us: u64) -> Option<Exposure> {
+        let dark = self.exposure.is_some_and(|exposure| exposure.kind == 1);
+        if !dark && let Some(fault) = self.broken_off() {
+            self.latch(now_us, fault);
+            return None;
+        }
+        let output = if dark {
+            Output::Given
+        } else {
+            self.output(now_us, until_us)
+        };
+        if output == Output::Broken {
+            self.latch(now_us, fault::GENERATOR);
+        } else if !dark && !self.wires.exposure_switch {
+            // Letting go of the switch is no fault, but there is no frame.
+            self.halt(now_us);
+        } else if now_us >= until_us && output == Output::Given {
+            return self.end_of_exposure(now_us);
+        }
+        None
+    }
+
+    /// An exposure was given as it was asked for: its frame is read out, and a series goes on.
+    fn end_of_exposure(&mut self, now_us: u64) -> Option<Exposure> {
+        let mut exposure = self.exposure.take()?;
+        exposure.end_us = now_us;
+        exposure.dose_area = libm::round(self.dose_area - self.dose_area_before) as u32;
+        self.series = self.series.filter(|series| series.left > 0);
+        self.phase = if self.series.is_some() {
+            Phase::Between
+        } else {
+            if exposure.period_us > 0 {
+                self.prepare_since_us = None;
+            }
+            Phase::ReadingOut
+        };
+        let read_out_us = exposure.mode.read_out_us(exposure.technique.binning);
+        self.out
+            .begin(&exposure, now_us + read_out_us)
+            .then_some(exposure)
+    }
+
+    /// The series ends with the pulse that is under way, if one is.
+    fn end_series(&mut self) {
+        let Some(series) = &mut self.series else {
+            return;
+        };
+        series.left = 0;
+        if self.phase == Phase::Between {
+            self.prepare_since_us = None;
+            self.end_exposing();
+        }
+    }
+
+    fn run_between(&mut self, now_us: u64) {
+        if let Some(fault) = self.broken_off() {
+            self.latch(now_us, fault);
+            return;
+        }
+        if !self.wires.exposure_switch {
+            self.halt(now_us);
+            return;
+        }
+        let Some(mut series) = self.series else {
+            self.end_exposing();
+            return;
+        };
+        if now_us < series.next_us {
+            return;
+        }
+        series.left -= 1;
+        series.next_us += u64::from(series.period_us);
+        self.series = Some(series);
+        self.begin_exposure(now_us, 0, series.period_us);
+    }
+
+    fn begin_exposure(&mut self, now_us: u64, kind: u8, period_us: u32) -> u32 {
+        let technique = self.technique;
+        let frame = self.next_frame;
+        self.dose_area_before = self.dose_area;
+        self.exposure = Some(Exposure {
+            frame,
+            kind,
+            technique,
+            begin_us: now_us,
+            end_us: now_us,
+            gantry_udeg: self.gantry_udeg,
+            source_angle_udeg: source_angle_udeg(self.gantry_udeg),
+            source_arm_um: libm::round(self.source_um) as i32,
+            panel_arm_um: libm::round(self.panel_um) as i32,
+            dose_area: 0,
+            mode: self.mode,
+            period_us,
+        });
+        self.next_frame += 1;
+        self.phase = Phase::Exposing {
+            until_us: now_us + u64::from(technique.time_us),
+        };
+        frame
     }
 
     /// Dose and heat follow the generator's meter, so that what was broken off counts as well.
@@ -564,7 +677,7 @@ impl Core {
     /// What the generator has made of the exposure under way.
     fn output(&self, now_us: u64, until_us: u64) -> Output {
         let generator = &self.wires.generator;
-        let asked = f64::from(self.technique.mas_u);
+        let asked = self.technique.uas();
         let off = (f64::from(generator.mas_u) - asked).abs();
         if generator.mas_u > 0 && !generator.radiates && now_us >= until_us {
             if off > METER_TOLERANCE * asked {
@@ -599,7 +712,7 @@ impl Core {
         if self.phase != Phase::Idle {
             return refuse!(
                 WrongState,
-                "{what}: the panel is exposing or reading out; wait for the frame"
+                "{what}: the panel is exposing or reading out; wait for the frame, or end the series with SERIES 0"
             );
         }
         Ok(())
@@ -663,20 +776,7 @@ impl Core {
     fn set_technique(&mut self, technique: &Technique) -> Result<u8, Refusal> {
         self.ready("TECHNIQUE")?;
         let [x1, x2, y1, y2] = technique.field_um;
-        if !(400..=1500).contains(&technique.kvp_tenth) {
-            return refuse!(
-                OutsideLimits,
-                "TECHNIQUE: {:.1} kVp is not within 40 to 150 kVp",
-                f64::from(technique.kvp_tenth) / 10.0
-            );
-        }
-        if !(50..=500_000).contains(&technique.mas_u) {
-            return refuse!(
-                OutsideLimits,
-                "TECHNIQUE: {:.3} mAs is not within 0.05 to 500 mAs",
-                f64::from(technique.mas_u) * 1e-3
-            );
-        }
+        rating::check(technique)?;
         if technique.filter > 3 || !matches!(technique.binning, 1 | 2 | 4) {
             return refuse!(
                 Malformed,
@@ -693,13 +793,17 @@ impl Core {
                 "TECHNIQUE: field x {a:.1} to {b:.1}, y {c:.1} to {d:.1} mm is empty or beyond +-250 mm at the isocentre"
             );
         }
+        rating::fits("TECHNIQUE", self.mode, technique)?;
         self.technique = *technique;
         Ok(reply::TECHNIQUE)
     }
 
     fn prepare(&mut self, context: &Context, on: u8) -> Result<u8, Refusal> {
         match on {
-            0 => self.prepare_since_us = None,
+            0 => {
+                self.end_series();
+                self.prepare_since_us = None;
+            }
             1 => {
                 self.ready("PREPARE")?;
                 if self.prepare_since_us.is_none() {
@@ -711,9 +815,8 @@ impl Core {
         Ok(reply::PREPARE)
     }
 
-    fn interlocks(&self, now_us: u64, energy_j: f64) -> Result<(), Refusal> {
-        let heat = self.heat_at(now_us) + energy_j;
-        for (open, what) in [
+    fn interlocks(&self, what: &str, now_us: u64, energy_j: f64) -> Result<(), Refusal> {
+        for (open, why) in [
             (
                 !self.prepared(now_us),
                 "the anode is not prepared; send PREPARE and wait for state ready",
@@ -727,14 +830,55 @@ impl Core {
                 !self.wires.exposure_switch,
                 "the exposure switch is open; hold it",
             ),
-            (
-                heat > ANODE_CAPACITY_J,
-                "the anode is too hot for this exposure; let it cool",
-            ),
         ] {
             if open {
-                return refuse!(Interlock, "EXPOSE: {what}");
+                return refuse!(Interlock, "{what}: {why}");
             }
+        }
+        let over_j = self.heat_at(now_us) + energy_j - ANODE_CAPACITY_J;
+        if over_j > 0.0 {
+            return refuse!(
+                Interlock,
+                "{what}: {:.1} kJ on top of the anode's {:.1} kJ are {:.1} kJ more than it stores; let it cool, or ask for less",
+                energy_j / 1e3,
+                self.heat_at(now_us) / 1e3,
+                over_j / 1e3
+            );
+        }
+        Ok(())
+    }
+
+    /// What every exposure needs, dark ones too: arms out, everything at rest, the source where it was said to be, a settled panel that takes the technique.
+    fn in_place(&self, what: &str, now_us: u64, angle_udeg: i32) -> Result<(), Refusal> {
+        self.ready(what)?;
+        if now_us < self.settled_us {
+            return refuse!(
+                WrongState,
+                "{what}: the panel settles in its mode for {} ms more; wait for it",
+                (self.settled_us - now_us).div_ceil(1000)
+            );
+        }
+        rating::fits(what, self.mode, &self.technique)?;
+        if !self.extended() || self.arm_targets.is_some() {
+            return refuse!(
+                Interlock,
+                "{what}: the arms are not extended; send ARMS 1 1"
+            );
+        }
+        if self.gantry.moving {
+            return refuse!(Interlock, "{what}: the gantry is moving; wait for it");
+        }
+        let at = source_angle_udeg(self.gantry_udeg);
+        let turn = 2 * HALF_TURN_UDEG;
+        let off = (i64::from(angle_udeg) - i64::from(at) + HALF_TURN_UDEG).rem_euclid(turn)
+            - HALF_TURN_UDEG;
+        if off.abs() > ANGLE_TOLERANCE_UDEG {
+            return refuse!(
+                Interlock,
+                "{what}: the source stands at {:.3} deg, not at {:.3} deg; move the gantry",
+                f64::from(at) * 1e-6,
+                f64::from(angle_udeg) * 1e-6
+            );
         }
         Ok(())
     }
@@ -753,56 +897,137 @@ impl Core {
                 "EXPOSE: kind {kind} is neither 0 (X-ray) nor 1 (dark), or a reserved field is set"
             );
         }
-        self.ready("EXPOSE")?;
-        if !self.extended() || self.arm_targets.is_some() {
+        if kind == 0 && self.mode != Mode::Radiographic {
             return refuse!(
-                Interlock,
-                "EXPOSE: the arms are not extended; send ARMS 1 1"
+                WrongState,
+                "EXPOSE: the panel is in fluoroscopic mode, which takes pulses; send SERIES, or PANEL_MODE 1 (radiographic) and wait for it to settle"
             );
         }
-        if self.gantry.moving {
-            return refuse!(Interlock, "EXPOSE: the gantry is moving; wait for it");
+        self.in_place("EXPOSE", context.now_us, angle_udeg)?;
+        if kind == 0 {
+            self.interlocks("EXPOSE", context.now_us, self.technique.joules())?;
         }
-        let at = source_angle_udeg(self.gantry_udeg);
-        let turn = 2 * HALF_TURN_UDEG;
-        let off = (i64::from(angle_udeg) - i64::from(at) + HALF_TURN_UDEG).rem_euclid(turn)
-            - HALF_TURN_UDEG;
-        if off.abs() > ANGLE_TOLERANCE_UDEG {
+        body.u32(self.begin_exposure(context.now_us, kind, 0));
+        Ok(reply::EXPOSE)
+    }
+
+    fn set_mode(
+        &mut self,
+        context: &Context,
+        mode: u8,
+        reserved: u32,
+        period_us: u32,
+        body: &mut Writer<'_>,
+    ) -> Result<u8, Refusal> {
+        let wanted = match mode {
+            1 => Mode::Radiographic,
+            2 => Mode::Fluoroscopic,
+            0 => {
+                return refuse!(
+                    Malformed,
+                    "PANEL_MODE: 0 (off) is the panel with its arm parked; send ARMS 0 0"
+                );
+            }
+            3 => {
+                return refuse!(
+                    NotSupported,
+                    "PANEL_MODE: cone-beam mode is not built: this imager takes no frames while the gantry turns; scan step by step with GANTRY and EXPOSE"
+                );
+            }
+            _ => {
+                return refuse!(
+                    Malformed,
+                    "PANEL_MODE: {mode} is neither 1 (radiographic) nor 2 (fluoroscopic)"
+                );
+            }
+        };
+        let (low, high) = PERIOD_US;
+        let fits = match wanted {
+            Mode::Radiographic => period_us == 0,
+            Mode::Fluoroscopic => (low..=high).contains(&period_us),
+        };
+        if reserved != 0 || !fits {
             return refuse!(
-                Interlock,
-                "EXPOSE: the source stands at {:.3} deg, not at {:.3} deg; move the gantry",
-                f64::from(at) * 1e-6,
-                f64::from(angle_udeg) * 1e-6
+                OutsideLimits,
+                "PANEL_MODE: a period of {period_us} us, or a reserved field, is not right: 0 in radiographic, {low} to {high} us in fluoroscopic mode"
+            );
+        }
+        self.ready("PANEL_MODE")?;
+        self.enter(context.now_us, wanted, period_us);
+        let read_out_us = wanted.read_out_us(self.technique.binning);
+        body.u64(self.settled_us).u32(read_out_us as u32);
+        Ok(reply::PANEL_MODE)
+    }
+
+    fn enter(&mut self, now_us: u64, mode: Mode, period_us: u32) {
+        if mode != self.mode {
+            self.settled_us = now_us + SETTLING_US;
+        }
+        (self.mode, self.period_us) = (mode, period_us);
+    }
+
+    fn run_series(
+        &mut self,
+        context: &Context,
+        frames: u16,
+        reserved: u16,
+        angle_udeg: i32,
+        body: &mut Writer<'_>,
+    ) -> Result<u8, Refusal> {
+        if reserved != 0 {
+            return refuse!(Malformed, "SERIES: a reserved field is set");
+        }
+        if frames == 0 {
+            self.end_series();
+            body.u32(self.next_frame);
+            return Ok(reply::SERIES);
+        }
+        if self.mode != Mode::Fluoroscopic {
+            return refuse!(
+                WrongState,
+                "SERIES: the panel is in radiographic mode, which takes single frames; send PANEL_MODE 2 and wait for it to settle"
+            );
+        }
+        self.in_place("SERIES", context.now_us, angle_udeg)?;
+        if !context.lease_fresh() {
+            return refuse!(
+                LeaseNotFresh,
+                "SERIES: the lease is {} ms old; renew it every 50 ms",
+                context.lease_age_ms()
             );
         }
         let technique = self.technique;
-        let (mas, kvp) = (
-            f64::from(technique.mas_u) * 1e-3,
-            f64::from(technique.kvp_tenth) / 10.0,
-        );
-        if kind == 0 {
-            self.interlocks(context.now_us, kvp * mas)?;
+        let read_out_us = self.mode.read_out_us(technique.binning);
+        let needs_us = u64::from(technique.time_us) + read_out_us + u64::from(GAP_US);
+        if needs_us > u64::from(self.period_us) {
+            return refuse!(
+                OutsideLimits,
+                "SERIES: a pulse of {} us, its read-out of {read_out_us} us and {GAP_US} us between are {} us longer than the period of {} us",
+                technique.time_us,
+                needs_us - u64::from(self.period_us),
+                self.period_us
+            );
         }
-        self.dose_area_before = self.dose_area;
-        let exposure = Exposure {
-            frame: self.next_frame,
-            kind,
-            technique,
-            begin_us: context.now_us,
-            end_us: context.now_us,
-            gantry_udeg: self.gantry_udeg,
-            source_angle_udeg: at,
-            source_arm_um: libm::round(self.source_um) as i32,
-            panel_arm_um: libm::round(self.panel_um) as i32,
-            dose_area: 0,
-        };
-        self.exposure = Some(exposure);
-        self.next_frame += 1;
-        self.phase = Phase::Exposing {
-            until_us: context.now_us + technique.time_us(),
-        };
-        body.u32(exposure.frame);
-        Ok(reply::EXPOSE)
+        let lasts_us = u64::from(frames) * u64::from(self.period_us);
+        if lasts_us > SERIES_US_MAX {
+            return refuse!(
+                OutsideLimits,
+                "SERIES: {frames} frames last {:.1} s, {:.1} s more than the {:.0} s of one series",
+                lasts_us as f64 * 1e-6,
+                (lasts_us - SERIES_US_MAX) as f64 * 1e-6,
+                SERIES_US_MAX as f64 * 1e-6
+            );
+        }
+        let joules = f64::from(frames) * technique.joules();
+        self.interlocks("SERIES", context.now_us, joules)?;
+        self.out.count_anew();
+        self.series = Some(Series {
+            left: frames - 1,
+            next_us: context.now_us + u64::from(self.period_us),
+            period_us: self.period_us,
+        });
+        body.u32(self.begin_exposure(context.now_us, 0, self.period_us));
+        Ok(reply::SERIES)
     }
 
     fn reset(&mut self, named: u32, body: &mut Writer<'_>) -> Result<u8, Refusal> {
@@ -835,15 +1060,22 @@ impl Core {
             self.prepared(now_us),
             matches!(self.phase, Phase::Exposing { .. }),
             context.lease_fresh(),
+            now_us < self.settled_us,
+            self.series.is_some(),
         ]
         .iter()
         .enumerate()
         .fold(0, |flags, (bit, set)| flags | u32::from(*set) << bit);
-        let panel_mode = u8::from(self.panel_um > 0.0);
+        let panel_mode = if self.panel_um > 0.0 {
+            self.mode.code()
+        } else {
+            0
+        };
+        let dropped = self.out.dropped.min(u32::from(u8::MAX)) as u8;
         let heat_ppm = (self.heat_at(now_us) / ANODE_CAPACITY_J * 1e6) as u32;
         body.u64(now_us)
             .u8(self.state(now_us))
-            .u8(0)
+            .u8(dropped)
             .u8(panel_mode)
             .u8(self.technique.binning)
             .u32(flags)
@@ -865,7 +1097,7 @@ impl<S: FrameStore> Attended<'_, S> {
         let shown = frame >= FLOOD || (frame != 0 && frame <= latest);
         match self
             .frames
-            .record(frame, &self.core.technique)
+            .record(frame, &self.core.technique, self.core.mode)
             .filter(|_| shown)
         {
             Some(record) => Ok(record),
@@ -875,7 +1107,8 @@ impl<S: FrameStore> Attended<'_, S> {
             ),
             None => refuse!(
                 NoSuchFrame,
-                "frame {frame} is not kept; the latest is {latest}, and the last {FRAMES_KEPT} are kept"
+                "frame {frame} is not kept; the latest is {latest}, and the last {FRAMES_KEPT} are kept; {} frames of the series were dropped unread",
+                self.core.out.dropped
             ),
         }
     }
@@ -896,8 +1129,8 @@ impl<S: FrameStore> Attended<'_, S> {
             .u64(exposure.begin_us)
             .u64(exposure.end_us)
             .u16(exposure.technique.kvp_tenth)
-            .u16(0);
-        body.u32(exposure.technique.mas_u)
+            .u16(exposure.technique.ma_tenth);
+        body.u32(exposure.technique.mas_u())
             .i32(exposure.source_angle_udeg)
             .i32(exposure.source_arm_um)
             .i32(exposure.panel_arm_um);
@@ -905,11 +1138,19 @@ impl<S: FrameStore> Attended<'_, S> {
             .u32(SAD_UM)
             .u32(SID_UM)
             .u32(PITCH_NM * u32::from(binning));
+        let dropped = if exposure.period_us > 0 {
+            self.core.out.dropped
+        } else {
+            0
+        };
+        body.u32(exposure.technique.time_us)
+            .u8(exposure.mode.code())
+            .u32(dropped);
         Ok(reply::FRAME_INFO)
     }
 
     fn read(
-        &self,
+        &mut self,
         frame: u32,
         offset: u32,
         count: u16,
@@ -925,13 +1166,17 @@ impl<S: FrameStore> Attended<'_, S> {
         }
         body.u8(0).u16(count).u32(frame).u32(offset);
         let read = body.fill(usize::from(count), |place| {
-            self.frames.read(frame, &self.core.technique, offset, place)
+            self.frames
+                .read(frame, &self.core.technique, self.core.mode, offset, place)
         });
         if read != usize::from(count) {
             return refuse!(
                 NoSuchFrame,
                 "frame {frame} could not be read at {offset}; read its FRAME_INFO again"
             );
+        }
+        if offset + u32::from(count) == bytes {
+            self.core.out.read(frame);
         }
         Ok(reply::FRAME_READ)
     }
@@ -954,6 +1199,7 @@ impl<S: FrameStore> Device for Attended<'_, S> {
 
     fn session_ended(&mut self, now_us: u64) {
         self.core.halt(now_us);
+        self.core.enter(now_us, Mode::Radiographic, 0);
     }
 
     fn status(&self, context: &Context, body: &mut Writer<'_>) -> u8 {
@@ -971,7 +1217,7 @@ impl<S: FrameStore> Device for Attended<'_, S> {
             Command::Gantry { angle_udeg } => self.core.turn(context, *angle_udeg),
             Command::Technique(technique) => {
                 let answer = self.core.set_technique(technique)?;
-                self.frames.technique_set(technique);
+                self.frames.technique_set(technique, self.core.mode);
                 Ok(answer)
             }
             Command::Prepare { on } => self.core.prepare(context, *on),
@@ -989,6 +1235,25 @@ impl<S: FrameStore> Device for Attended<'_, S> {
                 count,
             } => self.read(*frame, *offset, *count, body),
             Command::FaultReset { faults } => self.core.reset(*faults, body),
+            Command::PanelMode {
+                mode,
+                reserved,
+                period_us,
+            } => {
+                let answer = self
+                    .core
+                    .set_mode(context, *mode, *reserved, *period_us, body)?;
+                self.frames
+                    .technique_set(&self.core.technique, self.core.mode);
+                Ok(answer)
+            }
+            Command::Series {
+                frames,
+                reserved,
+                source_angle_udeg,
+            } => self
+                .core
+                .run_series(context, *frames, *reserved, *source_angle_udeg, body),
             _ => refuse!(
                 NotSupported,
                 "an imager does not do this; send it to the couch"
