@@ -1,4 +1,4 @@
-"""Generator and panel of the simulated imager: what is refused and by how much, pulses at a rate, frames that are lost."""
+"""Generator and panel of the simulated imager: what is refused and by how much, pulses at a rate, lost frames."""
 
 from __future__ import annotations
 
