@@ -326,7 +326,12 @@ impl Couch {
     ) -> Drive {
         self.core
             .control(&self.line.context(now_us), wires, sensors);
-        self.line.tick(now_us, &self.core, sink);
+        if !self.core.clock_true && self.core.cycles == 0 {
+            // A clock that stands still never makes telemetry due: the watchdog's oscillator does.
+            self.line.tell(now_us, &self.core, sink);
+        } else {
+            self.line.tick(now_us, &self.core, sink);
+        }
         self.core.drive
     }
 

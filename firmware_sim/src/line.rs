@@ -264,6 +264,14 @@ impl Line {
         if self.telemetry_period_us == 0 || now_us < self.telemetry_due_us {
             return;
         }
+        self.tell(now_us, device, sink);
+    }
+
+    /// Sends a status now, and the next one a period later; nothing while the host polls.
+    pub fn tell(&mut self, now_us: u64, device: &impl Device, sink: &mut impl Sink) {
+        if self.telemetry_period_us == 0 {
+            return;
+        }
         self.telemetry_due_us = now_us + self.telemetry_period_us;
         self.send_status(now_us, device, sink);
     }
