@@ -519,6 +519,16 @@ def bad_frames() -> list[dict[str, Any]]:
         sealed(content({**s, "type": 0x46, "device": 2}, bytes(8)), "H", 0x46),
     )
     add(
+        "TECHNIQUE as it was with mAs in place of current and time: two octets short",
+        "body",
+        sealed(content({**s, "type": 0x42, "device": 2}, bytes(24)), "H", 0x42),
+    )
+    add(
+        "SERIES without its source angle",
+        "body",
+        sealed(content({**s, "type": 0x48, "device": 2}, bytes(4)), "H", 0x48),
+    )
+    add(
         "LIMITS_REPLY says six axes and has none",
         "body",
         sealed(content({**s, "type": 0xA2}, b"\x06"), "D", 0xA2),
