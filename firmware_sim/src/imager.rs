@@ -1,5 +1,10 @@
 //! The firmware of the imager: arms, gantry, generator, panel and their interlocks (docs/protocol.md section 7).
 
+mod exposing;
+mod frame;
+pub mod mode;
+pub mod rating;
+
 use crate::generator;
 use crate::line::{Context, Counters, Device, Identity, Line, Sink};
 use crate::profile::{Limits, Profile};
@@ -8,6 +13,9 @@ use crate::refusal::{Refusal, fault_names};
 use crate::refuse;
 use crate::wire::message::{Command, Technique, reply};
 use crate::wire::octets::Writer;
+pub use frame::{Exposure, FrameRecord, FrameStore};
+use mode::{FramesOut, Mode, Series};
+use rating::ANODE_CAPACITY_J;
 
 /// Device kind on the wire.
 pub const DEVICE: u8 = 2;
@@ -44,16 +52,10 @@ const GANTRY: Limits = Limits {
 };
 const PREPARE_US: u64 = 1_000_000;
 const PREPARED_US: u64 = 15_000_000;
-/// From the end of an exposure to its frame.
-pub const READ_OUT_US: u64 = 250_000;
-const TUBE_MA: f64 = 100.0;
 /// Radiation that goes on, or has not come, so long after its time: the contactor opens and a fault latches.
 const BACKUP_US: u64 = 50_000;
 /// The meter may differ from what was asked by this share.
 const METER_TOLERANCE: f64 = 0.2;
-/// Longest wait for the panel's frame.
-const READ_OUT_MAX_US: u64 = 20_000_000;
-const ANODE_CAPACITY_J: f64 = 300e3;
 const ANODE_COOLING_S: f64 = 240.0;
 /// Source angle named in EXPOSE against the gantry encoder.
 const ANGLE_TOLERANCE_UDEG: i64 = 100_000;
@@ -106,51 +108,15 @@ pub struct Wires {
     pub panel_fault: bool,
 }
 
-/// An exposure as it was made, for the world to render.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[allow(missing_docs, reason = "fields are those of FRAME_INFO_REPLY")]
-pub struct Exposure {
-    pub frame: u32,
-    /// 0 X-ray, 1 dark.
-    pub kind: u8,
-    pub technique: Technique,
-    pub begin_us: u64,
-    pub end_us: u64,
-    pub gantry_udeg: i32,
-    pub source_angle_udeg: i32,
-    pub source_arm_um: i32,
-    pub panel_arm_um: i32,
-    pub dose_area: u32,
-}
-
-/// What FRAME_INFO says of a frame in the store.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct FrameRecord {
-    /// How it was exposed.
-    pub exposure: Exposure,
-    /// Rows.
-    pub rows: u16,
-    /// Columns.
-    pub cols: u16,
-    /// SHA-256 over all octets.
-    pub sha256: [u8; 32],
-}
-
-/// Where the frames lie; the firmware has no memory of its own for them.
-pub trait FrameStore {
-    /// The record of a frame; of the stored frames, that of the tube voltage and the binning of `technique`.
-    fn record(&self, frame: u32, technique: &Technique) -> Option<FrameRecord>;
-    /// Copies octets from `offset` on, as many as fit and are there.
-    fn read(&self, frame: u32, technique: &Technique, offset: u32, into: &mut [u8]) -> usize;
-    /// A technique was set: its floods may be asked for next.
-    fn technique_set(&self, _technique: &Technique) {}
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Idle,
-    Exposing { until_us: u64 },
-    ReadingOut { earliest_us: u64 },
+    Exposing {
+        until_us: u64,
+    },
+    /// Between two pulses of a series.
+    Between,
+    ReadingOut,
 }
 
 /// What the generator has made of an exposure.
@@ -191,7 +157,11 @@ struct Core {
     dose_area_before: f64,
     next_frame: u32,
     latest_frame: u32,
-    read_out_done: bool,
+    mode: Mode,
+    period_us: u32,
+    settled_us: u64,
+    series: Option<Series>,
+    out: FramesOut,
 }
 
 /// The imager: its line and its core.
@@ -228,7 +198,8 @@ impl Imager {
                 kvp_tenth: 800,
                 filter: 0,
                 binning: 2,
-                mas_u: 2_000,
+                ma_tenth: 1_000,
+                time_us: 20_000,
                 field_um: [-100_000, 100_000, -100_000, 100_000],
             },
             prepare_since_us: None,
@@ -241,7 +212,11 @@ impl Imager {
             dose_area_before: 0.0,
             next_frame: 1,
             latest_frame: 0,
-            read_out_done: false,
+            mode: Mode::Radiographic,
+            period_us: 0,
+            settled_us: now_us,
+            series: None,
+            out: FramesOut::default(),
         };
         Self {
             line: Line::new(DEVICE, Stream::new(seed, "imager.session"), now_us),
@@ -300,14 +275,10 @@ impl Imager {
     }
 
     /// The panel has delivered the pending frame; it shows when the read-out has lasted long enough.
-    pub fn frame_delivered(&mut self, frame: u32) {
-        if self
-            .core
-            .exposure
-            .is_some_and(|exposure| exposure.frame == frame)
-        {
-            self.core.read_out_done = true;
-        }
+    pub fn frame_delivered(&mut self, exposure: &Exposure) {
+        self.core
+            .out
+            .delivered(exposure.frame, exposure.period_us > 0);
     }
 
     /// Both arms parked: the wire into the couch.
@@ -327,8 +298,8 @@ impl Imager {
         generator::Command {
             expose: self.exposes() && core.exposure.is_some_and(|exposure| exposure.kind == 0),
             contactor: core.faults & fault::GENERATOR == 0,
-            ma_tenth: (TUBE_MA * 10.0) as u16,
-            time_us: core.technique.time_us(),
+            ma_tenth: core.technique.ma_tenth,
+            time_us: u64::from(core.technique.time_us),
         }
     }
 
@@ -380,15 +351,17 @@ impl Core {
 
     fn prepared(&self, now_us: u64) -> bool {
         self.prepare_since_us.is_some_and(|since| {
-            (PREPARE_US..=PREPARE_US + PREPARED_US).contains(&(now_us - since))
+            let spun_us = now_us - since;
+            // A series keeps the anode up.
+            spun_us >= PREPARE_US && (spun_us <= PREPARE_US + PREPARED_US || self.series.is_some())
         })
     }
 
     fn state(&self, now_us: u64) -> u8 {
         match self.phase {
             _ if self.faults != 0 => 7,
-            Phase::Exposing { .. } => 5,
-            Phase::ReadingOut { .. } => 6,
+            Phase::Exposing { .. } | Phase::Between => 5,
+            Phase::ReadingOut => 6,
             Phase::Idle if self.arm_targets.is_some() => 1,
             Phase::Idle if self.gantry.moving => 2,
             Phase::Idle if self.prepared(now_us) => 4,
@@ -407,10 +380,18 @@ impl Core {
         self.arm_targets = None;
         self.stop_gantry(now_us);
         self.prepare_since_us = None;
-        if matches!(self.phase, Phase::Exposing { .. }) {
-            self.phase = Phase::Idle;
-            self.exposure = None;
-        }
+        self.end_exposing();
+    }
+
+    /// No more radiation; frames that are on their way come.
+    fn end_exposing(&mut self) {
+        self.series = None;
+        self.exposure = None;
+        self.phase = if self.out.is_empty() {
+            Phase::Idle
+        } else {
+            Phase::ReadingOut
+        };
     }
 
     fn gantry_elapsed(&self, now_us: u64) -> f64 {
@@ -451,12 +432,17 @@ impl Core {
         if !context.lease_fresh() {
             self.arm_targets = None;
             self.stop_gantry(now_us);
+            if self.series.is_some() {
+                // Radiation that goes on needs a host that lives; what one exposure gives is bounded.
+                self.halt(now_us);
+            }
         }
         self.move_arms(now_us);
         self.move_gantry(now_us);
         if self
             .prepare_since_us
             .is_some_and(|since| now_us - since > PREPARE_US + PREPARED_US)
+            && self.series.is_none()
         {
             self.prepare_since_us = None;
         }
@@ -488,62 +474,6 @@ impl Core {
         }
     }
 
-    fn run_panel(&mut self, now_us: u64) -> Option<Exposure> {
-        match self.phase {
-            Phase::Idle => None,
-            Phase::Exposing { until_us } => {
-                let dark = self.exposure.is_some_and(|exposure| exposure.kind == 1);
-                let output = if dark {
-                    Output::Given
-                } else {
-                    self.output(now_us, until_us)
-                };
-                let broken = if dark {
-                    None
-                } else if !self.wires.door_closed {
-                    Some(fault::DOOR_OPENED)
-                } else if !self.wires.couch_at_rest {
-                    Some(fault::MOTION)
-                } else if output == Output::Broken {
-                    Some(fault::GENERATOR)
-                } else {
-                    None
-                };
-                if let Some(fault) = broken {
-                    self.latch(now_us, fault);
-                } else if !dark && !self.wires.exposure_switch {
-                    // Letting go of the switch is no fault, but there is no frame.
-                    self.halt(now_us);
-                } else if now_us >= until_us && output == Output::Given {
-                    self.phase = Phase::ReadingOut {
-                        earliest_us: now_us + READ_OUT_US,
-                    };
-                    self.read_out_done = false;
-                    let dose_area = libm::round(self.dose_area - self.dose_area_before);
-                    if let Some(exposure) = &mut self.exposure {
-                        exposure.end_us = now_us;
-                        exposure.dose_area = dose_area as u32;
-                    }
-                    return self.exposure;
-                }
-                None
-            }
-            Phase::ReadingOut { earliest_us } => {
-                if self.read_out_done && now_us >= earliest_us {
-                    self.phase = Phase::Idle;
-                    if let Some(exposure) = self.exposure.take() {
-                        self.latest_frame = exposure.frame;
-                    }
-                } else if now_us > earliest_us + READ_OUT_MAX_US {
-                    self.phase = Phase::Idle;
-                    self.exposure = None;
-                    self.latch(now_us, fault::PANEL);
-                }
-                None
-            }
-        }
-    }
-
     /// Dose and heat follow the generator's meter, so that what was broken off counts as well.
     fn account(&mut self, now_us: u64) {
         let mas_u = self.wires.generator.mas_u;
@@ -564,7 +494,7 @@ impl Core {
     /// What the generator has made of the exposure under way.
     fn output(&self, now_us: u64, until_us: u64) -> Output {
         let generator = &self.wires.generator;
-        let asked = f64::from(self.technique.mas_u);
+        let asked = self.technique.uas();
         let off = (f64::from(generator.mas_u) - asked).abs();
         if generator.mas_u > 0 && !generator.radiates && now_us >= until_us {
             if off > METER_TOLERANCE * asked {
@@ -599,7 +529,7 @@ impl Core {
         if self.phase != Phase::Idle {
             return refuse!(
                 WrongState,
-                "{what}: the panel is exposing or reading out; wait for the frame"
+                "{what}: the panel is exposing or reading out; wait for the frame, or end the series with SERIES 0"
             );
         }
         Ok(())
@@ -663,20 +593,7 @@ impl Core {
     fn set_technique(&mut self, technique: &Technique) -> Result<u8, Refusal> {
         self.ready("TECHNIQUE")?;
         let [x1, x2, y1, y2] = technique.field_um;
-        if !(400..=1500).contains(&technique.kvp_tenth) {
-            return refuse!(
-                OutsideLimits,
-                "TECHNIQUE: {:.1} kVp is not within 40 to 150 kVp",
-                f64::from(technique.kvp_tenth) / 10.0
-            );
-        }
-        if !(50..=500_000).contains(&technique.mas_u) {
-            return refuse!(
-                OutsideLimits,
-                "TECHNIQUE: {:.3} mAs is not within 0.05 to 500 mAs",
-                f64::from(technique.mas_u) * 1e-3
-            );
-        }
+        rating::check(technique)?;
         if technique.filter > 3 || !matches!(technique.binning, 1 | 2 | 4) {
             return refuse!(
                 Malformed,
@@ -693,13 +610,17 @@ impl Core {
                 "TECHNIQUE: field x {a:.1} to {b:.1}, y {c:.1} to {d:.1} mm is empty or beyond +-250 mm at the isocentre"
             );
         }
+        rating::fits("TECHNIQUE", self.mode, technique)?;
         self.technique = *technique;
         Ok(reply::TECHNIQUE)
     }
 
     fn prepare(&mut self, context: &Context, on: u8) -> Result<u8, Refusal> {
         match on {
-            0 => self.prepare_since_us = None,
+            0 => {
+                self.end_series();
+                self.prepare_since_us = None;
+            }
             1 => {
                 self.ready("PREPARE")?;
                 if self.prepare_since_us.is_none() {
@@ -709,100 +630,6 @@ impl Core {
             _ => return refuse!(Malformed, "PREPARE: {on} is neither 0 nor 1"),
         }
         Ok(reply::PREPARE)
-    }
-
-    fn interlocks(&self, now_us: u64, energy_j: f64) -> Result<(), Refusal> {
-        let heat = self.heat_at(now_us) + energy_j;
-        for (open, what) in [
-            (
-                !self.prepared(now_us),
-                "the anode is not prepared; send PREPARE and wait for state ready",
-            ),
-            (!self.wires.door_closed, "the room door is open; close it"),
-            (
-                !self.wires.couch_at_rest,
-                "the couch is not at rest with brakes on; wait for it",
-            ),
-            (
-                !self.wires.exposure_switch,
-                "the exposure switch is open; hold it",
-            ),
-            (
-                heat > ANODE_CAPACITY_J,
-                "the anode is too hot for this exposure; let it cool",
-            ),
-        ] {
-            if open {
-                return refuse!(Interlock, "EXPOSE: {what}");
-            }
-        }
-        Ok(())
-    }
-
-    fn expose(
-        &mut self,
-        context: &Context,
-        kind: u8,
-        reserved: u32,
-        angle_udeg: i32,
-        body: &mut Writer<'_>,
-    ) -> Result<u8, Refusal> {
-        if kind > 1 || reserved != 0 {
-            return refuse!(
-                Malformed,
-                "EXPOSE: kind {kind} is neither 0 (X-ray) nor 1 (dark), or a reserved field is set"
-            );
-        }
-        self.ready("EXPOSE")?;
-        if !self.extended() || self.arm_targets.is_some() {
-            return refuse!(
-                Interlock,
-                "EXPOSE: the arms are not extended; send ARMS 1 1"
-            );
-        }
-        if self.gantry.moving {
-            return refuse!(Interlock, "EXPOSE: the gantry is moving; wait for it");
-        }
-        let at = source_angle_udeg(self.gantry_udeg);
-        let turn = 2 * HALF_TURN_UDEG;
-        let off = (i64::from(angle_udeg) - i64::from(at) + HALF_TURN_UDEG).rem_euclid(turn)
-            - HALF_TURN_UDEG;
-        if off.abs() > ANGLE_TOLERANCE_UDEG {
-            return refuse!(
-                Interlock,
-                "EXPOSE: the source stands at {:.3} deg, not at {:.3} deg; move the gantry",
-                f64::from(at) * 1e-6,
-                f64::from(angle_udeg) * 1e-6
-            );
-        }
-        let technique = self.technique;
-        let (mas, kvp) = (
-            f64::from(technique.mas_u) * 1e-3,
-            f64::from(technique.kvp_tenth) / 10.0,
-        );
-        if kind == 0 {
-            self.interlocks(context.now_us, kvp * mas)?;
-        }
-        self.dose_area_before = self.dose_area;
-        let exposure = Exposure {
-            frame: self.next_frame,
-            kind,
-            technique,
-            begin_us: context.now_us,
-            end_us: context.now_us,
-            gantry_udeg: self.gantry_udeg,
-            source_angle_udeg: at,
-            source_arm_um: libm::round(self.source_um) as i32,
-            panel_arm_um: libm::round(self.panel_um) as i32,
-            dose_area: 0,
-        };
-        self.exposure = Some(exposure);
-        self.next_frame += 1;
-        self.phase = Phase::Exposing {
-            until_us: context.now_us + technique.time_us(),
-        };
-        body.u32(exposure.frame);
-        Ok(reply::EXPOSE)
     }
 
     fn reset(&mut self, named: u32, body: &mut Writer<'_>) -> Result<u8, Refusal> {
@@ -835,15 +662,22 @@ impl Core {
             self.prepared(now_us),
             matches!(self.phase, Phase::Exposing { .. }),
             context.lease_fresh(),
+            now_us < self.settled_us,
+            self.series.is_some(),
         ]
         .iter()
         .enumerate()
         .fold(0, |flags, (bit, set)| flags | u32::from(*set) << bit);
-        let panel_mode = u8::from(self.panel_um > 0.0);
+        let panel_mode = if self.panel_um > 0.0 {
+            self.mode.code()
+        } else {
+            0
+        };
+        let dropped = self.out.dropped.min(u32::from(u8::MAX)) as u8;
         let heat_ppm = (self.heat_at(now_us) / ANODE_CAPACITY_J * 1e6) as u32;
         body.u64(now_us)
             .u8(self.state(now_us))
-            .u8(0)
+            .u8(dropped)
             .u8(panel_mode)
             .u8(self.technique.binning)
             .u32(flags)
@@ -855,85 +689,6 @@ impl Core {
             .u32(self.dose_area as u32)
             .u32(self.latest_frame);
         reply::IMAGER_STATUS
-    }
-}
-
-impl<S: FrameStore> Attended<'_, S> {
-    /// The record of a frame that may be read now: shown, and not yet dropped.
-    fn readable(&self, frame: u32) -> Result<FrameRecord, Refusal> {
-        let latest = self.core.latest_frame;
-        let shown = frame >= FLOOD || (frame != 0 && frame <= latest);
-        match self
-            .frames
-            .record(frame, &self.core.technique)
-            .filter(|_| shown)
-        {
-            Some(record) => Ok(record),
-            None if frame >= FLOOD => refuse!(
-                NoSuchFrame,
-                "there is no stored frame {frame:08X}, or the floods of this technique are still being loaded; ask again"
-            ),
-            None => refuse!(
-                NoSuchFrame,
-                "frame {frame} is not kept; the latest is {latest}, and the last {FRAMES_KEPT} are kept"
-            ),
-        }
-    }
-
-    fn info(&self, frame: u32, body: &mut Writer<'_>) -> Result<u8, Refusal> {
-        let record = self.readable(frame)?;
-        let exposure = &record.exposure;
-        let binning = exposure.technique.binning;
-        let bytes = 2 * u32::from(record.rows) * u32::from(record.cols);
-        body.u8(exposure.kind)
-            .u8(binning)
-            .u8(16)
-            .u32(frame)
-            .u16(record.rows)
-            .u16(record.cols)
-            .u32(bytes);
-        body.octets(&record.sha256)
-            .u64(exposure.begin_us)
-            .u64(exposure.end_us)
-            .u16(exposure.technique.kvp_tenth)
-            .u16(0);
-        body.u32(exposure.technique.mas_u)
-            .i32(exposure.source_angle_udeg)
-            .i32(exposure.source_arm_um)
-            .i32(exposure.panel_arm_um);
-        body.u32(exposure.dose_area)
-            .u32(SAD_UM)
-            .u32(SID_UM)
-            .u32(PITCH_NM * u32::from(binning));
-        Ok(reply::FRAME_INFO)
-    }
-
-    fn read(
-        &self,
-        frame: u32,
-        offset: u32,
-        count: u16,
-        body: &mut Writer<'_>,
-    ) -> Result<u8, Refusal> {
-        let record = self.readable(frame)?;
-        let bytes = 2 * u32::from(record.rows) * u32::from(record.cols);
-        if count == 0 || count > READ_MAX || offset >= bytes || u32::from(count) > bytes - offset {
-            return refuse!(
-                Malformed,
-                "FRAME_READ: {count} octets from {offset} on are not within 1 to {READ_MAX} of the {bytes} of frame {frame}"
-            );
-        }
-        body.u8(0).u16(count).u32(frame).u32(offset);
-        let read = body.fill(usize::from(count), |place| {
-            self.frames.read(frame, &self.core.technique, offset, place)
-        });
-        if read != usize::from(count) {
-            return refuse!(
-                NoSuchFrame,
-                "frame {frame} could not be read at {offset}; read its FRAME_INFO again"
-            );
-        }
-        Ok(reply::FRAME_READ)
     }
 }
 
@@ -954,6 +709,7 @@ impl<S: FrameStore> Device for Attended<'_, S> {
 
     fn session_ended(&mut self, now_us: u64) {
         self.core.halt(now_us);
+        self.core.enter(now_us, Mode::Radiographic, 0);
     }
 
     fn status(&self, context: &Context, body: &mut Writer<'_>) -> u8 {
@@ -971,7 +727,7 @@ impl<S: FrameStore> Device for Attended<'_, S> {
             Command::Gantry { angle_udeg } => self.core.turn(context, *angle_udeg),
             Command::Technique(technique) => {
                 let answer = self.core.set_technique(technique)?;
-                self.frames.technique_set(technique);
+                self.frames.technique_set(technique, self.core.mode);
                 Ok(answer)
             }
             Command::Prepare { on } => self.core.prepare(context, *on),
@@ -989,6 +745,25 @@ impl<S: FrameStore> Device for Attended<'_, S> {
                 count,
             } => self.read(*frame, *offset, *count, body),
             Command::FaultReset { faults } => self.core.reset(*faults, body),
+            Command::PanelMode {
+                mode,
+                reserved,
+                period_us,
+            } => {
+                let answer = self
+                    .core
+                    .set_mode(context, *mode, *reserved, *period_us, body)?;
+                self.frames
+                    .technique_set(&self.core.technique, self.core.mode);
+                Ok(answer)
+            }
+            Command::Series {
+                frames,
+                reserved,
+                source_angle_udeg,
+            } => self
+                .core
+                .run_series(context, *frames, *reserved, *source_angle_udeg, body),
             _ => refuse!(
                 NotSupported,
                 "an imager does not do this; send it to the couch"

@@ -789,7 +789,11 @@ impl Room {
     /// A rendered frame reaches the imager.
     pub fn deliver(&mut self, job: &Job, mut frame: Frame) {
         self.residue = Arc::clone(&frame.residue);
-        let late_us = self.faults.panel.late_us(imager::READ_OUT_US);
+        let read_out_us = job
+            .exposure
+            .mode
+            .read_out_us(job.exposure.technique.binning);
+        let late_us = self.faults.panel.late_us(read_out_us);
         match self.faults.panel {
             PanelFault::Stuck => {
                 if let Some(octets) = self.frames.newest(frame.octets.len()) {
@@ -809,7 +813,7 @@ impl Room {
     fn hand_over(&mut self, exposure: imager::Exposure, frame: Frame) {
         self.frames.store(exposure, frame);
         if let Some(imager) = &mut self.imager {
-            imager.frame_delivered(exposure.frame);
+            imager.frame_delivered(&exposure);
         }
     }
 

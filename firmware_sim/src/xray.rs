@@ -525,12 +525,13 @@ impl Job {
         } else {
             vec![0.0; rows * cols]
         };
-        let mut exposure = self.exposure;
-        exposure.technique.mas_u = libm::round(self.given_uas) as u32;
-        let (octets, residue) =
-            self.scene
-                .panel
-                .expose(&signal, &exposure, self.scene.seed, &self.residue);
+        let (octets, residue) = self.scene.panel.expose(
+            &signal,
+            &self.exposure,
+            libm::round(self.given_uas),
+            self.scene.seed,
+            &self.residue,
+        );
         Frame {
             rows,
             cols,
@@ -659,7 +660,8 @@ mod tests {
             kvp_tenth: 800,
             filter: 0,
             binning,
-            mas_u: 2_000,
+            ma_tenth: 1_000,
+            time_us: 20_000,
             field_um: [-130_000, 130_000, -98_000, 98_000],
         };
         let exposure = Exposure {
@@ -673,10 +675,12 @@ mod tests {
             source_arm_um: 0,
             panel_arm_um: 0,
             dose_area: 0,
+            mode: crate::imager::mode::Mode::Radiographic,
+            period_us: 0,
         };
         Job {
             exposure,
-            given_uas: f64::from(exposure.technique.mas_u),
+            given_uas: exposure.technique.uas(),
             source_deg,
             fixed_from_dicom,
             fixed_from_table,

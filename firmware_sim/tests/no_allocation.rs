@@ -12,6 +12,7 @@ mod host;
 use host::{Host, START};
 use igrt_firmware::couch::enable::Contacts;
 use igrt_firmware::couch::{Config, Couch, Wires};
+use igrt_firmware::imager::mode::Mode;
 use igrt_firmware::imager::{self, FrameRecord, FrameStore, Imager};
 use igrt_firmware::kinematics::Family;
 use igrt_firmware::line::Sink;
@@ -60,11 +61,11 @@ impl Sink for Uart {
 struct NoFrames;
 
 impl FrameStore for NoFrames {
-    fn record(&self, _: u32, _: &Technique) -> Option<FrameRecord> {
+    fn record(&self, _: u32, _: &Technique, _: Mode) -> Option<FrameRecord> {
         None
     }
 
-    fn read(&self, _: u32, _: &Technique, _: u32, _: &mut [u8]) -> usize {
+    fn read(&self, _: u32, _: &Technique, _: Mode, _: u32, _: &mut [u8]) -> usize {
         0
     }
 }

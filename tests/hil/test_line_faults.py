@@ -27,7 +27,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimRoom]:
 def imager(room: SimRoom) -> Iterator[ClpImager]:
     device = ClpImager.on_port(room.port("imager"))
     device.connect(PATIENCE_S)
-    device.line.call(m.Technique(800, 0, 4, 2000, -1000, 1000, -1000, 1000))  # small frames
+    device.line.call(m.Technique(800, 0, 4, 1000, 20_000, -1000, 1000, -1000, 1000))  # small frames
     yield device
     room.ask("fault.clear", target="line.imager")
     device.close()

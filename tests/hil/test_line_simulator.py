@@ -12,7 +12,7 @@ from sim_room import PATIENCE_S, SimRoom, eventually, permission_for
 
 from igrt_hw.devices.couch import ClpBeamGate, ClpCouch
 from igrt_hw.devices.errors import DigestMismatch, LimitsMismatch, PlanError
-from igrt_hw.devices.frames import View
+from igrt_hw.devices.frames import RawFrame, View
 from igrt_hw.devices.imager import ClpImager
 from igrt_hw.devices.pendant import ClpPendant
 from igrt_hw.devices.plan import CouchLimits, MotionPlan, PlanReceipt
@@ -328,6 +328,29 @@ def test_an_image_is_acquired_whole_and_the_couch_waits_for_the_arms(
         imager.park_arms()
         assert imager.telemetry is not None
         assert ImagerFlag.ARMS_PARKED in imager.telemetry.flags
+
+
+def test_a_series_of_pulses_comes_frame_by_frame_and_what_is_dropped_is_told(
+    couch: ClpCouch, imager: ClpImager
+) -> None:
+    frames: list[RawFrame] = []
+    pulse = View(90.0, kvp=80.0, ma=40.0, ms=5.0, binning=4)
+    with permission_for(couch, imager):
+        told = imager.fluoroscopy(pulse, 12, 10.0, frames.append)
+        assert told.asked == told.pulses == 12
+        assert told.fetched == len(frames) == 12 - told.dropped
+        assert frames, "none of the frames came in time"
+        numbers = [frame.frame for frame in frames]
+        assert numbers == sorted(numbers)
+        assert told.first_frame <= numbers[0]
+        assert numbers[-1] < told.first_frame + 12
+        assert {frame.panel_mode for frame in frames} == {"fluoroscopic"}
+        assert {(frame.ma, frame.ms, frame.mas) for frame in frames} == {(40.0, 5.0, 0.2)}
+        with pytest.raises(PlanError, match=r"520 mA is 20 above"):
+            imager.technique(replace(pulse, ma=520.0))
+        # A single image afterwards finds the panel as it needs it.
+        assert imager.acquire(View(90.0, binning=4)).panel_mode == "radiographic"
+        imager.park_arms()
 
 
 def test_a_frame_that_does_not_exist_is_refused(imager: ClpImager) -> None:

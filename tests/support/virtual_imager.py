@@ -25,11 +25,11 @@ from igrt_firmware_sim.host import (
     TECHNIQUE,
     Host,
 )
-from igrt_hw.devices.frames import RawFrame, View
+from igrt_hw.devices.frames import PANEL_MODES, RawFrame, View
 from igrt_hw.devices.imager import technique_message
 from igrt_hw.models.telemetry import CouchFlag
 
-INFO = struct.Struct("<BBBIHHI32sQQHHIiiiIIII")
+INFO = struct.Struct("<BBBIHHI32sQQHHIiiiIIIIIBI")
 
 
 def done(value: Any = None) -> Future[Any]:
@@ -68,11 +68,12 @@ class VirtualImager:
         """Set the technique."""
         message = technique_message(view)
         body = struct.pack(
-            "<HBBI4i",
+            "<HBBHI4i",
             message.kvp_tenth,
             message.filter,
             message.binning,
-            message.mas_u,
+            message.ma_tenth,
+            message.time_us,
             *(round(edge * 1000) for edge in view.field_mm),
         )
         self.host.command("imager", TECHNIQUE, body)
@@ -144,6 +145,8 @@ class VirtualImager:
             end_us=told[9],
             fetched_us=self.room.now_us,
             kvp=told[10] / 10,
+            ma=told[11] / 10,
+            ms=told[20] / 1e3,
             mas=told[12] / 1e3,
             source_angle_deg=told[13] / 1e6,
             source_arm_mm=told[14] / 1e3,
@@ -152,6 +155,8 @@ class VirtualImager:
             sad_mm=told[17] / 1e3,
             sid_mm=told[18] / 1e3,
             pitch_mm=told[19] / 1e6,
+            panel_mode=PANEL_MODES[told[21]],
+            dropped=told[22],
         )
 
     def _until_read(self, number: int) -> None:

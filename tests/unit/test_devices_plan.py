@@ -170,7 +170,7 @@ def test_angles_wrap_to_half_open_turn(angle: float, wrapped: float) -> None:
     [
         (View(0, binning=3), "binning 3"),
         (View(0, kvp=0), "kVp"),
-        (View(0, mas=-1), "mAs"),
+        (View(0, ms=-1), "ms"),
         (View(0, field_mm=(10, -10, -1, 1)), "x1 must be below x2"),
     ],
 )

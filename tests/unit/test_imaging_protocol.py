@@ -2,6 +2,7 @@
 how much."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_views_from_the_side_take_the_lateral_technique_and_obliques_too() -> No
 
 def test_the_technique_of_a_view_is_that_of_the_protocol() -> None:
     technique = Technique.of(protocol_for("pelvis"), 90.0)
-    assert (technique.kvp, technique.mas) == (105.0, 10.0)
+    assert (technique.kvp, technique.ma, technique.ms) == (105.0, 200.0, 50.0)
     assert technique.beam_filter is BeamFilter.NONE
     assert technique.field_mm == protocol_for("pelvis").field_mm
 
@@ -76,13 +77,16 @@ def test_the_technique_of_a_view_is_that_of_the_protocol() -> None:
 def test_the_two_views_of_the_demonstration_have_a_voltage_each() -> None:
     frontal, lateral = (Technique.of(protocol_for("lung_sbrt"), angle) for angle in (0.0, 90.0))
     assert frontal == Technique()
-    assert (lateral.kvp, lateral.mas) == (95.0, 8.0)
+    assert (lateral.kvp, lateral.ma, lateral.ms) == (95.0, 200.0, 40.0)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "word"),
     [
         ("kvp = 80.0", "kvp = 800.0", "less than or equal to 150"),
+        ("ma = 200.0", "ma = 520.0", "520 mA is 20 above the range of 1 to 500 mA"),
+        ("ms = 25.0", "ms = 0.3", "0.3 ms is 0.2 below the range"),
+        ("ma = 200.0", "mas = 5.0", "mas"),
         ('axis = "lateral"', 'axis = "anteroposterior"', "one technique a direction"),
         ("pairs_per_fraction = 2", "pairs_per_fraction = 9", "more pairs are usual"),
         ("field_mm = [-130.0, 130.0", "field_mm = [30.0, 130.0", "does not hold the isocentre"),
@@ -128,6 +132,16 @@ def entry(sequence: int, patient: str, fraction: int, pairs: int = 1) -> RecordE
         previous="0" * 64,
         digest="0" * 64,
     )
+
+
+def test_the_ledger_tells_current_and_time_and_their_product_alone_for_older_records() -> None:
+    new = entry(1, "A", 1)
+    data: Any = dict(new.data)
+    data["exposures"] = [one | {"ma": 200.0, "ms": 25.0} for one in data["exposures"]]
+    told = exposures([new.model_copy(update={"data": data}), entry(2, "A", 2)], "A")
+    assert [(one.ma, one.ms, one.mas) for one in told] == 2 * [(200.0, 25.0, 5.0)] + 2 * [
+        (None, None, 5.0)
+    ]
 
 
 def test_the_ledger_adds_up_a_patient_by_fraction_and_no_one_else() -> None:

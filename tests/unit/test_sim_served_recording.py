@@ -184,7 +184,7 @@ def test_a_frame_that_was_rendered_beside_the_pump_replays_at_its_time(tmp_path)
 
 
 def technique():
-    return struct.pack("<HBBI4i", 800, 0, 4, 2000, -50_000, 50_000, -50_000, 50_000)
+    return struct.pack("<HBBHI4i", 800, 0, 4, 1000, 20_000, -50_000, 50_000, -50_000, 50_000)
 
 
 def test_a_recording_that_does_not_say_how_the_room_was_made_is_refused(tmp_path):

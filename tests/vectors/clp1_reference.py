@@ -298,7 +298,11 @@ def good_frames() -> list[dict[str, Any]]:
         "TECHNIQUE",
         "H",
         {"type": 0x42, **s, "device": 2},
-        (1000).to_bytes(2, "little") + b"\x01\x02" + u32(2000) + i32(-130_000, 10_000, -1, 100_000),
+        (1000).to_bytes(2, "little")
+        + b"\x01\x02"
+        + (1000).to_bytes(2, "little")
+        + u32(20_000)
+        + i32(-130_000, 10_000, -1, 100_000),
     )
     add(
         "EXPOSE at a negative angle",
@@ -320,10 +324,40 @@ def good_frames() -> list[dict[str, Any]]:
         + hashlib.sha256(b"frame").digest()
         + u64(10, 20)
         + (1000).to_bytes(2, "little")
-        + b"\x00\x00"
+        + (1000).to_bytes(2, "little")
         + u32(2000)
         + i32(90_000_000, 1, -1)
-        + u32(40, 1_000_000, 1_536_000, 388_000),
+        + u32(40, 1_000_000, 1_536_000, 388_000, 20_000)
+        + b"\x02"
+        + u32(3),
+    )
+    add(
+        "PANEL_MODE to fluoroscopic mode at 15 frames a second",
+        "PANEL_MODE",
+        "H",
+        {"type": 0x47, **s, "device": 2, **late},
+        b"\x02\x00\x00\x00" + u32(66_667),
+    )
+    add(
+        "PANEL_MODE_REPLY",
+        "PANEL_MODE_REPLY",
+        "D",
+        {"type": 0xC7, **s, "device": 2},
+        u64(2**33) + u32(36_000),
+    )
+    add(
+        "SERIES of the most frames there are, at half a turn",
+        "SERIES",
+        "H",
+        {"type": 0x48, **s, "device": 2, **late},
+        b"\xff\xff\x00\x00" + i32(180_000_000),
+    )
+    add(
+        "SERIES_REPLY",
+        "SERIES_REPLY",
+        "D",
+        {"type": 0xC8, **s, "device": 2},
+        u32(77),
     )
     add(
         "FRAME_READ of a stored frame",
@@ -483,6 +517,16 @@ def bad_frames() -> list[dict[str, Any]]:
         "FRAME_READ without its count",
         "body",
         sealed(content({**s, "type": 0x46, "device": 2}, bytes(8)), "H", 0x46),
+    )
+    add(
+        "TECHNIQUE as it was with mAs in place of current and time: two octets short",
+        "body",
+        sealed(content({**s, "type": 0x42, "device": 2}, bytes(24)), "H", 0x42),
+    )
+    add(
+        "SERIES without its source angle",
+        "body",
+        sealed(content({**s, "type": 0x48, "device": 2}, bytes(4)), "H", 0x48),
     )
     add(
         "LIMITS_REPLY says six axes and has none",

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from igrt_firmware_sim._firmware import SimulatorError, decode_frame, encode_frame
 from igrt_firmware_sim.bench import LINES, VirtualRoom
 
-DICTIONARY = bytes.fromhex("1f2a0a730a938637")
+DICTIONARY = bytes.fromhex("0dd6b6ff9648603b")
 LEASE_PERIOD_US = 50_000
 FLAG_DEADLINE = 2
 AXIS_OCTETS = 21  # of LIMITS_REPLY: kind u8, two i32, three u32
@@ -27,6 +27,8 @@ STOP, HELLO, REFUSED = 0x01, 0x02, 0x1F
 LEASE, PLAN_UPLOAD, EXECUTE, PLAN_VOID = 0x21, 0x23, 0x24, 0x25
 FAULT_RESET, HOME, JOG, BEAM_GATE = 0x26, 0x27, 0x28, 0x29
 ARMS, GANTRY, TECHNIQUE, PREPARE, EXPOSE, FRAME_INFO, FRAME_READ = range(0x40, 0x47)
+PANEL_MODE, SERIES = 0x47, 0x48
+RADIOGRAPHIC, FLUOROSCOPIC = 1, 2
 
 
 class RefusedError(SimulatorError):
@@ -84,7 +86,7 @@ def couch_status(body: bytes) -> dict[str, Any]:
 
 def imager_status(body: bytes) -> dict[str, Any]:
     """IMAGER_STATUS by its field names."""
-    first = "device_us state reserved panel_mode binning flags faults gantry_udeg"
+    first = "device_us state dropped panel_mode binning flags faults gantry_udeg"
     names = (first + " source_arm_um panel_arm_um anode_heat_ppm dose_area latest_frame").split()
     return dict(zip(names, struct.unpack("<QBBBBIIiiiIII", body), strict=True))
 
@@ -318,38 +320,85 @@ class Host:
         *,
         kvp: float = 80,
         mas: float = 2.0,
+        ma: float = 100.0,
         binning: int = 2,
         field_mm: float = 120,
         kind: int = 0,
     ) -> int:
-        """Takes one frame with arms out and gantry there; gives its number. Waits for everything it needs."""
+        """Takes one frame with arms out and gantry there; gives its number. Waits for everything it needs.
+
+        The tube gives ``ma`` for ``mas`` / ``ma`` seconds.
+        """
         self.command("imager", ARMS, bytes([1, 1]))
         self.wait("imager", lambda status: bool(status["flags"] & 2), within_ms=5000)
-        self._technique(kvp, mas, binning, field_mm)
+        self.technique(kvp, ma, 1000 * mas / ma, binning=binning, field_mm=field_mm)
         return self._shoot(source_deg, kind)
 
-    def _technique(self, kvp: float, mas: float, binning: int, field_mm: float) -> None:
+    def technique(
+        self, kvp: float, ma: float, ms: float, *, binning: int = 2, field_mm: float = 120
+    ) -> None:
+        """TECHNIQUE without a filter: tube voltage, tube current, time, and half the side of a square field."""
         half = round(field_mm * 1000)
         body = struct.pack(
-            "<HBBI4i", round(kvp * 10), 0, binning, round(mas * 1e3), -half, half, -half, half
+            "<HBBHI4i",
+            round(kvp * 10),
+            0,
+            binning,
+            round(ma * 10),
+            round(ms * 1000),
+            -half,
+            half,
+            -half,
+            half,
         )
         self.command("imager", TECHNIQUE, body)
 
+    def panel_mode(self, mode: int, rate_hz: float = 0.0) -> int:
+        """PANEL_MODE, and waits until the panel has settled; gives the microseconds of a read-out."""
+        period_us = round(1e6 / rate_hz) if rate_hz else 0
+        answer = self.command("imager", PANEL_MODE, struct.pack("<BBHI", mode, 0, 0, period_us))
+        settled_us, read_out_us = struct.unpack("<QI", answer.body)
+        self.wait("imager", lambda status: status["device_us"] >= settled_us, within_ms=2000)
+        return int(read_out_us)
+
+    def series(self, source_deg: float, frames: int) -> int:
+        """Begins a series of pulses with the source there; arms, technique and mode are set. Gives its first number."""
+        self._stand(source_deg)
+        self._spin_up()
+        body = struct.pack("<HHi", frames, 0, round(source_deg * 1e6))
+        number: int = struct.unpack("<I", self.command("imager", SERIES, body).body)[0]
+        return number
+
+    def end_series(self) -> None:
+        """Ends a series with the pulse under way."""
+        self.command("imager", SERIES, bytes(8))
+
+    def extend_arms(self) -> None:
+        """Both arms out, and waits for it."""
+        self.arms(True)
+        self.wait("imager", lambda status: bool(status["flags"] & 2), within_ms=5000)
+
     def _shoot(self, source_deg: float, kind: int) -> int:
         """One exposure with the source there; arms and technique are set."""
-        gantry = (source_deg - 90.0 + 180.0) % 360.0 - 180.0
-        gantry = 180.0 if gantry == -180.0 else gantry
-        self.command("imager", GANTRY, struct.pack("<i", round(gantry * 1e6)))
-        self.wait("imager", lambda status: status["state"] not in (1, 2), within_ms=70_000)
+        self._stand(source_deg)
         if kind == 0:
-            self.command("imager", PREPARE, b"\x01")
-            self.wait("imager", lambda status: bool(status["flags"] & 32), within_ms=2000)
+            self._spin_up()
         answer = self.command(
             "imager", EXPOSE, struct.pack("<BBHi", kind, 0, 0, round(source_deg * 1e6))
         )
         number: int = struct.unpack("<I", answer.body)[0]
         self.wait("imager", lambda status: status["latest_frame"] >= number, within_ms=10_000)
         return number
+
+    def _spin_up(self) -> None:
+        self.command("imager", PREPARE, b"\x01")
+        self.wait("imager", lambda status: bool(status["flags"] & 32), within_ms=2000)
+
+    def _stand(self, source_deg: float) -> None:
+        gantry = (source_deg - 90.0 + 180.0) % 360.0 - 180.0
+        gantry = 180.0 if gantry == -180.0 else gantry
+        self.command("imager", GANTRY, struct.pack("<i", round(gantry * 1e6)))
+        self.wait("imager", lambda status: status["state"] not in (1, 2), within_ms=70_000)
 
     def scan(
         self,
@@ -359,6 +408,7 @@ class Host:
         arc_deg: float = 358.0,
         kvp: float = 80,
         mas: float = 0.4,
+        ma: float = 100.0,
         binning: int = 4,
         field_mm: float = 130,
     ) -> Iterator[Projection]:
@@ -379,7 +429,7 @@ class Host:
             )
         self.command("imager", ARMS, bytes([1, 1]))
         self.wait("imager", lambda status: bool(status["flags"] & 2), within_ms=5000)
-        self._technique(kvp, mas, binning, field_mm)
+        self.technique(kvp, ma, 1000 * mas / ma, binning=binning, field_mm=field_mm)
         for k in range(projections):
             angle = first_deg + k * arc_deg / projections
             source_deg = angle - 360.0 if angle > 180.0 else angle

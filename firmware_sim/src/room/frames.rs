@@ -1,5 +1,6 @@
 //! The memory of the imager: the last frames, and the stored floods.
 
+use crate::imager::mode::Mode;
 use crate::imager::{self, Exposure, FLOOD, FLOOD_OFFSET, FRAMES_KEPT, FrameRecord, FrameStore};
 use crate::wire::message::Technique;
 use crate::xray::panel::{FLOOD_TECHNIQUE, flood_technique};
@@ -14,8 +15,8 @@ struct Stored {
     octets: Vec<u8>,
 }
 
-/// Tube voltage (tenths of a kV) and binning: what a stored flood is of.
-type FloodKey = (u16, u8);
+/// Tube voltage (tenths of a kV), binning and mode of the panel: what a stored flood is of.
+type FloodKey = (u16, u8, u8);
 
 /// Floods kept at once: six voltages of three binnings.
 const FLOODS_KEPT: usize = 18;
@@ -59,10 +60,13 @@ impl Frames {
     pub fn with_floods(scene: &Arc<Scene>) -> Self {
         let mut frames = Self::of(scene);
         for binning in [1, 2, 4] {
-            frames.floods(&Technique {
-                binning,
-                ..FLOOD_TECHNIQUE
-            });
+            frames.floods(
+                &Technique {
+                    binning,
+                    ..FLOOD_TECHNIQUE
+                },
+                Mode::Radiographic,
+            );
         }
         frames.beside = true;
         frames
@@ -90,12 +94,12 @@ impl Frames {
     }
 
     /// Flood and its offset for a technique.
-    fn floods(&self, technique: &Technique) -> Option<Arc<[Stored; 2]>> {
+    fn floods(&self, technique: &Technique, mode: Mode) -> Option<Arc<[Stored; 2]>> {
         let scene = self.scene.get()?;
         if !matches!(technique.binning, 1 | 2 | 4) {
             return None;
         }
-        let key = (technique.kvp_tenth, technique.binning);
+        let key = (technique.kvp_tenth, technique.binning, mode.code());
         {
             let mut floods = locked(&self.floods);
             if let Some(found) = floods.get(&key) {
@@ -106,10 +110,10 @@ impl Frames {
             }
             floods.insert(key, None);
         }
-        let (scene, technique) = (Arc::clone(scene), flood_technique(technique));
+        let (scene, technique) = (Arc::clone(scene), flood_technique(technique, mode));
         let floods = Arc::clone(&self.floods);
         let make = move || {
-            let made = Arc::new(make_floods(&scene, &technique));
+            let made = Arc::new(make_floods(&scene, &technique, mode));
             locked(&floods).insert(key, Some(Arc::clone(&made)));
             made
         };
@@ -125,7 +129,7 @@ fn locked(floods: &Floods) -> MutexGuard<'_, BTreeMap<FloodKey, Option<Arc<[Stor
     floods.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn make_floods(scene: &Scene, technique: &Technique) -> [Stored; 2] {
+fn make_floods(scene: &Scene, technique: &Technique, mode: Mode) -> [Stored; 2] {
     let binning = usize::from(technique.binning);
     let (rows, cols) = (
         usize::from(imager::PANEL_ROWS) / binning,
@@ -142,15 +146,17 @@ fn make_floods(scene: &Scene, technique: &Technique) -> [Stored; 2] {
         source_arm_um: imager::SOURCE_TRAVEL_UM as i32,
         panel_arm_um: imager::PANEL_TRAVEL_UM as i32,
         dose_area: 0,
+        mode,
+        period_us: 0,
     };
     let panel = &scene.panel;
     [
-        stored(exposure(FLOOD, 0), rows, cols, panel.flood(technique)),
+        stored(exposure(FLOOD, 0), rows, cols, panel.flood(technique, mode)),
         stored(
             exposure(FLOOD_OFFSET, 1),
             rows,
             cols,
-            panel.flood_offset(technique),
+            panel.flood_offset(technique, mode),
         ),
     ]
 }
@@ -173,27 +179,34 @@ fn copied(stored: &Stored, offset: u32, into: &mut [u8]) -> usize {
 }
 
 impl FrameStore for Frames {
-    fn record(&self, frame: u32, technique: &Technique) -> Option<FrameRecord> {
+    fn record(&self, frame: u32, technique: &Technique, mode: Mode) -> Option<FrameRecord> {
         if frame < FLOOD {
             return self.kept(frame).map(|stored| stored.record);
         }
-        one_of(&*self.floods(technique)?, frame).map(|stored| stored.record)
+        one_of(&*self.floods(technique, mode)?, frame).map(|stored| stored.record)
     }
 
-    fn read(&self, frame: u32, technique: &Technique, offset: u32, into: &mut [u8]) -> usize {
+    fn read(
+        &self,
+        frame: u32,
+        technique: &Technique,
+        mode: Mode,
+        offset: u32,
+        into: &mut [u8],
+    ) -> usize {
         if frame < FLOOD {
             return self
                 .kept(frame)
                 .map_or(0, |stored| copied(stored, offset, into));
         }
-        self.floods(technique).map_or(0, |floods| {
+        self.floods(technique, mode).map_or(0, |floods| {
             one_of(&floods, frame).map_or(0, |stored| copied(stored, offset, into))
         })
     }
 
-    fn technique_set(&self, technique: &Technique) {
+    fn technique_set(&self, technique: &Technique, mode: Mode) {
         if self.beside {
-            self.floods(technique);
+            self.floods(technique, mode);
         }
     }
 }

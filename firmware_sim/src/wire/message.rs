@@ -33,6 +33,8 @@ pub mod reply {
     pub const EXPOSE: u8 = 0xc4;
     pub const FRAME_INFO: u8 = 0xc5;
     pub const FRAME_READ: u8 = 0xc6;
+    pub const PANEL_MODE: u8 = 0xc7;
+    pub const SERIES: u8 = 0xc8;
 }
 
 /// HELLO.
@@ -82,16 +84,29 @@ pub struct Technique {
     pub filter: u8,
     /// 1, 2 or 4.
     pub binning: u8,
-    /// Micro-ampere-seconds.
-    pub mas_u: u32,
+    /// Tube current in tenths of a milliampere.
+    pub ma_tenth: u16,
+    /// How long the tube current flows, microseconds.
+    pub time_us: u32,
     /// Field edges at the isocentre in micrometres: x1, x2, y1, y2.
     pub field_um: [i32; 4],
 }
 
 impl Technique {
-    /// How long the tube current flows.
-    pub fn time_us(&self) -> u64 {
-        u64::from(self.mas_u) * 10
+    /// Current times time, micro-ampere-seconds.
+    pub fn uas(&self) -> f64 {
+        // 0.1 mA for 1 us are 1e-4 micro-ampere-seconds.
+        f64::from(self.ma_tenth) * f64::from(self.time_us) * 1e-4
+    }
+
+    /// The same, rounded to the unit of the line.
+    pub fn mas_u(&self) -> u32 {
+        (self.uas() + 0.5) as u32
+    }
+
+    /// Heat that the anode takes, joules.
+    pub fn joules(&self) -> f64 {
+        f64::from(self.kvp_tenth) / 10.0 * self.uas() * 1e-3
     }
 }
 
@@ -163,6 +178,16 @@ pub enum Command<'a> {
         offset: u32,
         count: u16,
     },
+    PanelMode {
+        mode: u8,
+        reserved: u32,
+        period_us: u32,
+    },
+    Series {
+        frames: u16,
+        reserved: u16,
+        source_angle_udeg: i32,
+    },
 }
 
 impl Command<'_> {
@@ -179,6 +204,7 @@ impl Command<'_> {
             | Expose { .. } => true,
             BeamGate { request } => *request != 0,
             Prepare { on } => *on != 0,
+            Series { frames, .. } => *frames != 0,
             _ => false,
         }
     }
@@ -186,7 +212,7 @@ impl Command<'_> {
 
 /// Whether the dictionary has a message of this type from host to device.
 pub fn is_known(kind: u8) -> bool {
-    matches!(kind, 0x01 | 0x02 | 0x20..=0x2b | 0x40..=0x46)
+    matches!(kind, 0x01 | 0x02 | 0x20..=0x2b | 0x40..=0x48)
 }
 
 /// Decodes a body by its type; `None` if the type is unknown or the body does not fit.
@@ -239,7 +265,8 @@ pub fn decode(kind: u8, body: &[u8]) -> Option<Command<'_>> {
             kvp_tenth: r.u16()?,
             filter: r.u8()?,
             binning: r.u8()?,
-            mas_u: r.u32()?,
+            ma_tenth: r.u16()?,
+            time_us: r.u32()?,
             field_um: [r.i32()?, r.i32()?, r.i32()?, r.i32()?],
         }),
         0x43 => Command::Prepare { on: r.u8()? },
@@ -253,6 +280,16 @@ pub fn decode(kind: u8, body: &[u8]) -> Option<Command<'_>> {
             frame: r.u32()?,
             offset: r.u32()?,
             count: r.u16()?,
+        },
+        0x47 => Command::PanelMode {
+            mode: r.u8()?,
+            reserved: u32::from(r.u8()?) | u32::from(r.u16()?),
+            period_us: r.u32()?,
+        },
+        0x48 => Command::Series {
+            frames: r.u16()?,
+            reserved: r.u16()?,
+            source_angle_udeg: r.i32()?,
         },
         _ => return None,
     };

@@ -1,5 +1,6 @@
 //! The flat panel: quantum and electronic noise, pixel gains, offsets, dead pixels, saturation, and its stored flood.
 
+use crate::imager::mode::Mode;
 use crate::imager::{Exposure, PANEL_COLS, PANEL_ROWS, PITCH_NM};
 use crate::random::Stream;
 use crate::wire::message::Technique;
@@ -21,6 +22,13 @@ const PHOTONS_PER_COUNT: f64 = 8.3;
 const OUTPUT_POWER: f64 = 2.5;
 /// Read-out noise in counts.
 const ELECTRONIC_SIGMA: f64 = 6.0;
+/// Fluoroscopic mode reads a small capacitor: so many times the counts of radiographic mode, an eighth of its charge range, a noise that is higher in
+/// counts and lower in photons, and a darker level that is its own. Assumptions of their order: dual-gain panels have ratios of 4 to 16.
+const FLUORO_GAIN: f64 = 8.0;
+const FLUORO_SIGMA: f64 = 20.0;
+const FLUORO_OFFSET: f64 = 350.0;
+/// Period of frames for which the shares of the lag are printed (15 a second): what comes late into a frame grows with how long it gathers.
+const LAG_PERIOD_US: f64 = 1e6 / 15.0;
 /// The offset warms up by so many counts within so many seconds.
 const OFFSET_DRIFT: (f64, f64) = (4.0, 600.0);
 /// Frames averaged into the stored flood.
@@ -42,18 +50,41 @@ pub const FLOOD_TECHNIQUE: Technique = Technique {
     kvp_tenth: 800,
     filter: 0,
     binning: 1,
-    mas_u: 2_500,
+    ma_tenth: 1_000,
+    time_us: 25_000,
     field_um: [-250_000, 250_000, -250_000, 250_000],
 };
 
 /// Technique of the stored flood for the voltage and the binning of another: as many counts, whatever the voltage; without a filter.
-pub fn flood_technique(of: &Technique) -> Technique {
+pub fn flood_technique(of: &Technique, mode: Mode) -> Technique {
     let less = libm::pow(f64::from(of.kvp_tenth) / 800.0, -OUTPUT_POWER);
+    let mas_u = libm::round(FLOOD_TECHNIQUE.uas() * less / gain(mode));
+    // Current and time of a pulse in fluoroscopic mode: 50 mA, within what it takes.
+    let (ma_tenth, us_per_uas) = match mode {
+        Mode::Radiographic => (FLOOD_TECHNIQUE.ma_tenth, 10.0),
+        Mode::Fluoroscopic => (FLOOD_TECHNIQUE.ma_tenth / 2, 20.0),
+    };
     Technique {
         kvp_tenth: of.kvp_tenth,
         binning: of.binning,
-        mas_u: libm::round(f64::from(FLOOD_TECHNIQUE.mas_u) * less) as u32,
+        ma_tenth,
+        time_us: libm::round(us_per_uas * mas_u) as u32,
         ..FLOOD_TECHNIQUE
+    }
+}
+
+fn gain(mode: Mode) -> f64 {
+    match mode {
+        Mode::Radiographic => 1.0,
+        Mode::Fluoroscopic => FLUORO_GAIN,
+    }
+}
+
+/// Read-out noise, and what the dark level differs by, in counts of the mode.
+fn dark_of(mode: Mode) -> (f64, f64) {
+    match mode {
+        Mode::Radiographic => (ELECTRONIC_SIGMA, 0.0),
+        Mode::Fluoroscopic => (FLUORO_SIGMA, FLUORO_OFFSET),
     }
 }
 
@@ -98,6 +129,9 @@ pub struct Panel {
 struct Reading<'a> {
     binning: usize,
     technique: &'a Technique,
+    mode: Mode,
+    /// What the tube gave, micro-ampere-seconds.
+    given_uas: f64,
     drift: f64,
     /// Reads that are averaged.
     frames: f64,
@@ -227,7 +261,7 @@ impl Panel {
         let (row, col) = place;
         let technique = reading.technique;
         let output = libm::pow(f64::from(technique.kvp_tenth) / 800.0, OUTPUT_POWER)
-            * f64::from(technique.mas_u)
+            * reading.given_uas
             * 1e-3;
         let open = self.open_field(row, col, reading.binning);
         signal * open * output * PHOTONS_PER_MAS / PHOTONS_PER_COUNT
@@ -258,8 +292,10 @@ impl Panel {
         } else {
             caught
         };
-        let electronic = strength * ELECTRONIC_SIGMA / libm::sqrt(reading.frames) * noise.normal();
-        let dark = f64::from(pixel.offset) + reading.drift + electronic;
+        let (sigma, level) = dark_of(reading.mode);
+        let electronic = strength * sigma / libm::sqrt(reading.frames) * noise.normal();
+        let dark = f64::from(pixel.offset) + level + reading.drift + electronic;
+        let caught = gain(reading.mode) * caught;
         let exact = match pixel.defect {
             Defect::None => dark + pixel.gain_at(reading.technique) * caught,
             Defect::Deaf => dark,
@@ -295,22 +331,29 @@ impl Panel {
             .collect()
     }
 
-    /// Octets of a frame of relative `signal` (binned, row-major), and what the panel keeps of it.
+    /// Octets of a frame of relative `signal` (binned, row-major) for which the tube gave `given_uas`, and what the panel keeps of it.
     pub fn expose(
         &self,
         signal: &[f32],
         exposure: &Exposure,
+        given_uas: f64,
         seed: u64,
         residue: &Residue,
     ) -> (Vec<u8>, Residue) {
         let (counts, seconds) = OFFSET_DRIFT;
+        let gathers = match exposure.period_us {
+            0 => 1.0,
+            period_us => f64::from(period_us) / LAG_PERIOD_US,
+        };
         let reading = Reading {
             binning: usize::from(exposure.technique.binning.max(1)),
             technique: &exposure.technique,
+            mode: exposure.mode,
+            given_uas,
             drift: counts * (1.0 - libm::exp(-(exposure.end_us as f64) * 1e-6 / seconds)),
             frames: 1.0,
             key: seed ^ (u64::from(exposure.frame) << 32),
-            late: residue.late(exposure.end_us, self.physics.lag),
+            late: residue.late(exposure.end_us, gathers * self.physics.lag),
         };
         let at = |k: usize| f64::from(signal.get(k).copied().unwrap_or(0.0));
         let octets = self.read(&reading, at);
@@ -326,26 +369,31 @@ impl Panel {
         (octets, kept)
     }
 
-    fn stored(&self, technique: &Technique, key: u64, signal: f64) -> Vec<u8> {
+    fn stored(&self, technique: &Technique, mode: Mode, key: u64, signal: f64) -> Vec<u8> {
         let reading = Reading {
             binning: usize::from(technique.binning.max(1)),
             technique,
+            mode,
+            given_uas: f64::from(technique.mas_u()),
             drift: 0.0,
             frames: FLOOD_FRAMES,
-            key: self.seed ^ key ^ (u64::from(technique.kvp_tenth ^ 800) << 20),
+            key: self.seed
+                ^ key
+                ^ (u64::from(technique.kvp_tenth ^ 800) << 20)
+                ^ (u64::from(mode.code() - 1) << 40),
             late: None,
         };
         self.read(&reading, |_| signal)
     }
 
     /// The stored flood of a technique: open field behind the grid, the mean of many frames.
-    pub fn flood(&self, technique: &Technique) -> Vec<u8> {
-        self.stored(technique, 0xF100D, grid(&self.physics).0)
+    pub fn flood(&self, technique: &Technique, mode: Mode) -> Vec<u8> {
+        self.stored(technique, mode, 0xF100D, grid(&self.physics).0)
     }
 
     /// The stored offset of the flood of a technique.
-    pub fn flood_offset(&self, technique: &Technique) -> Vec<u8> {
-        self.stored(technique, 0x0FF5E7, 0.0)
+    pub fn flood_offset(&self, technique: &Technique, mode: Mode) -> Vec<u8> {
+        self.stored(technique, mode, 0x0FF5E7, 0.0)
     }
 }
 
@@ -377,15 +425,18 @@ mod tests {
     fn gain_follows_the_voltage_and_the_stored_flood_follows_with_it() {
         let panel = Panel::new(3, Physics::default());
         let at = |kvp_tenth| {
-            flood_technique(&Technique {
+            let of = Technique {
                 kvp_tenth,
                 ..BINNED_4
-            })
+            };
+            flood_technique(&of, Mode::Radiographic)
         };
         let signal = |kvp_tenth| -> Vec<f64> {
-            counts(&panel.flood(&at(kvp_tenth)))
+            counts(&panel.flood(&at(kvp_tenth), Mode::Radiographic))
                 .iter()
-                .zip(counts(&panel.flood_offset(&at(kvp_tenth))))
+                .zip(counts(
+                    &panel.flood_offset(&at(kvp_tenth), Mode::Radiographic),
+                ))
                 .map(|(flood, offset)| flood - offset)
                 .collect()
         };
@@ -414,8 +465,8 @@ mod tests {
     fn flood_is_a_quarter_of_full_scale_and_its_offset_near_1000() {
         let panel = Panel::new(3, Physics::default());
         let (flood, offset) = (
-            counts(&panel.flood(&BINNED_4)),
-            counts(&panel.flood_offset(&BINNED_4)),
+            counts(&panel.flood(&BINNED_4, Mode::Radiographic)),
+            counts(&panel.flood_offset(&BINNED_4, Mode::Radiographic)),
         );
         let middle = |image: &[f64]| {
             let mut sorted = image.to_vec();
@@ -444,7 +495,7 @@ mod tests {
     fn noise_of_a_flat_frame_is_that_of_its_photons() {
         let panel = Panel::new(3, Physics::default());
         let technique = Technique {
-            mas_u: 1_000,
+            time_us: 10_000,
             binning: 2,
             ..FLOOD_TECHNIQUE
         };
@@ -452,6 +503,8 @@ mod tests {
             let reading = Reading {
                 binning: 2,
                 technique: &technique,
+                mode: Mode::Radiographic,
+                given_uas: 1_000.0,
                 drift: 0.0,
                 frames: 1.0,
                 key,
@@ -460,7 +513,7 @@ mod tests {
             counts(&panel.read(&reading, |_| 0.05))
         };
         let (a, b) = (frame(1), frame(2));
-        let flood = counts(&panel.flood(&technique_2()));
+        let flood = counts(&panel.flood(&technique_2(), Mode::Radiographic));
         let live: Vec<f64> = a
             .iter()
             .zip(&b)

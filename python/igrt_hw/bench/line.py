@@ -157,7 +157,9 @@ def _frames() -> Iterator[Callable[[], tuple[float, float]]]:
         imager = ClpImager.on_port(ports["imager"])
         try:
             imager.connect(START_S_MAX)
-            imager.line.call(m.Technique(800, 0, 1, 2000, -1000, 1000, -1000, 1000))  # unbinned
+            imager.line.call(
+                m.Technique(800, 0, 1, 1000, 20_000, -1000, 1000, -1000, 1000)
+            )  # unbinned
 
             def fetch() -> tuple[float, float]:
                 begin = time.perf_counter()

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 FLOOD_FRAME: Final = 0xFFFF0001
 FLOOD_OFFSET_FRAME: Final = 0xFFFF0002
+
+
+PanelModeName = Literal["off", "radiographic", "fluoroscopic", "unknown"]
+PANEL_MODES: Final[dict[int, PanelModeName]] = {0: "off", 1: "radiographic", 2: "fluoroscopic"}
+
+
+class PanelMode(IntEnum):
+    """How the panel is read, by the codes of PANEL_MODE."""
+
+    RADIOGRAPHIC = 1
+    FLUOROSCOPIC = 2
 
 
 class ArmsPosition(IntEnum):
@@ -40,16 +51,22 @@ class ExposureKind(IntEnum):
 class View:
     """One image to be taken.
 
-    source_angle_deg: the source angle of `docs/conventions.md`. field_mm: edges x1, x2, y1, y2 at
-    the isocentre.
+    source_angle_deg: the source angle of `docs/conventions.md`. kvp: tube voltage in kV, ma: tube
+    current in mA, ms: time in milliseconds. field_mm: edges x1, x2, y1, y2 at the isocentre.
     """
 
     source_angle_deg: float
     kvp: float = 100.0
-    mas: float = 2.0
+    ma: float = 100.0
+    ms: float = 20.0
     beam_filter: BeamFilter = BeamFilter.NONE
     binning: int = 1
     field_mm: tuple[float, float, float, float] = (-130.0, 130.0, -100.0, 100.0)
+
+    @property
+    def mas(self) -> float:
+        """Current times time, mAs."""
+        return self.ma * self.ms / 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +75,9 @@ class RawFrame:
 
     counts: uint16, shape (rows, cols), row 0 at the gantry side (conventions.md, X-ray images).
     Times: exposure begin and end on the device's clock, and on the host's as far as it is known.
-    pitch_mm: of the (binned) pixel on the panel itself. kind: as FRAME_INFO states it.
+    pitch_mm: of the (binned) pixel on the panel itself. kind: as FRAME_INFO states it. ma, ms: tube
+    current and time that were set; mas their product as the device states it. panel_mode: how the
+    panel was read. dropped: frames of its series that nobody can have any more, when this was asked.
     """
 
     frame: int
@@ -73,6 +92,8 @@ class RawFrame:
     end_us: int | None
     fetched_us: int
     kvp: float
+    ma: float
+    ms: float
     mas: float
     source_angle_deg: float
     source_arm_mm: float
@@ -81,3 +102,18 @@ class RawFrame:
     sad_mm: float
     sid_mm: float
     pitch_mm: float
+    panel_mode: PanelModeName
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesTold:
+    """What became of a series: frames asked for, pulses begun, frames fetched here, and those that did not come:
+    dropped by the device because nobody fetched them in time or their read-out had no room, or broken off with
+    the last pulse. Numbers run from `first_frame`."""
+
+    asked: int
+    first_frame: int
+    pulses: int
+    fetched: int
+    dropped: int

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Final, Literal, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import numpy as np
 
@@ -24,23 +24,29 @@ from igrt_hw.devices.errors import (
 from igrt_hw.devices.frames import (
     FLOOD_FRAME,
     FLOOD_OFFSET_FRAME,
+    PANEL_MODES,
     ArmsPosition,
     ExposureKind,
+    PanelMode,
     RawFrame,
+    SeriesTold,
     View,
 )
 from igrt_hw.devices.interfaces import Imager, Progress
 from igrt_hw.devices.plan import AxisKind, to_line
 from igrt_hw.link import messages as m
+from igrt_hw.link.errors import Refused
 from igrt_hw.link.frame import DeviceKind
 from igrt_hw.link.runner import Line, LineSettings, monotonic_us
 from igrt_hw.link.session import TelemetrySample
 from igrt_hw.link.transport import PortSettings
+from igrt_hw.models.generator import technique_problem
 from igrt_hw.models.telemetry import (
     ImagerFault,
     ImagerFlag,
     ImagerState,
     ImagerTelemetry,
+    RefusalCode,
     flag_words,
 )
 
@@ -52,6 +58,8 @@ GANTRY_S_MAX: Final = 120.0
 PREPARE_S_MAX: Final = 5.0
 PREPARED_US_MAX: Final = 10_000_000  # the anode falls after 15 s
 EXPOSURE_S_MAX: Final = 15.0
+SETTLING_S_MAX: Final = 3.0
+SERIES_S_MAX: Final = 65.0
 FETCH_S_MAX: Final = 600.0  # 1.5 MB at 115200 baud take 137 s
 POLL_S: Final = 0.1  # how often a wait looks at `cancel`
 GANTRY_TOLERANCE_DEG: Final = 0.05
@@ -94,7 +102,7 @@ class ClpImager(ClpDevice[ImagerTelemetry]):
         return after(self.line.submit(message), m.GantryReply, lambda _: None)
 
     def technique(self, view: View) -> Future[None]:
-        """Set kVp, mAs, filter, binning and field."""
+        """Set kVp, mA, ms, filter, binning and field."""
         return after(self.line.submit(technique_message(view)), m.TechniqueReply, lambda _: None)
 
     def prepare(self, on: bool) -> Future[None]:
@@ -106,6 +114,34 @@ class ClpImager(ClpDevice[ImagerTelemetry]):
         angle = to_line(wrap_deg(source_angle_deg), AxisKind.ROTARY, "source angle")
         message = m.Expose(kind.value, 0, 0, angle)
         return after(self.line.submit(message), m.ExposeReply, lambda reply: reply.frame)
+
+    def panel_mode(self, mode: PanelMode, rate_hz: float = 0.0) -> Future[m.PanelModeReply]:
+        """Change how the panel is read; it then settles for a while (`ImagerFlag.PANEL_SETTLING`).
+
+        rate_hz: frames a second of fluoroscopic mode; 0 in radiographic mode. Raises `PlanError` for a rate
+        that the line cannot carry.
+        """
+        if (mode is PanelMode.RADIOGRAPHIC) != (rate_hz == 0.0) or not 0.0 <= rate_hz <= 1000.0:
+            raise PlanError(
+                f"{rate_hz:g} frames a second in {mode.name.lower()} mode: 0 in radiographic, more in fluoroscopic"
+            )
+        period_us = round(1e6 / rate_hz) if rate_hz else 0
+        message = m.PanelMode(mode.value, 0, 0, period_us)
+        return after(self.line.submit(message), m.PanelModeReply, lambda reply: reply)
+
+    def series(self, frames: int, source_angle_deg: float) -> Future[int]:
+        """Begin a series of pulses; the future has the number of its first frame. Raises `PlanError`."""
+        if not 0 < frames <= 0xFFFF:
+            raise PlanError(f"a series of {frames} frames; 1 to {0xFFFF}")
+        angle = to_line(wrap_deg(source_angle_deg), AxisKind.ROTARY, "source angle")
+        message = m.Series(frames, 0, angle)
+        return after(self.line.submit(message), m.SeriesReply, lambda reply: reply.first_frame)
+
+    def end_series(self) -> Future[int]:
+        """End a series with the pulse under way, if there is one; the future has the number of the next frame to be."""
+        return after(
+            self.line.submit(m.Series(0, 0, 0)), m.SeriesReply, lambda reply: reply.first_frame
+        )
 
     def reset_faults(self, faults: ImagerFault) -> Future[ImagerFault]:
         """Reset the named faults whose cause is gone; the future has those that remain."""
@@ -127,6 +163,7 @@ class ClpImager(ClpDevice[ImagerTelemetry]):
         `TookTooLong`, `Cancelled` or `FrameCorrupt`; each says at which step and what is missing.
         """
         tell = progress or _no_progress
+        self.read_panel(PanelMode.RADIOGRAPHIC, 0.0, cancel)
         tell("setting technique", 0.0)
         self._wait_answer(self.technique(view), cancel, "TECHNIQUE")
         self.extend_arms(cancel, lambda text, _: tell(text, 0.1))
@@ -139,6 +176,91 @@ class ClpImager(ClpDevice[ImagerTelemetry]):
         tell("exposing", 0.6)
         frame = self._expose_and_wait(ExposureKind.X_RAY, view.source_angle_deg, cancel)
         return self.fetch(frame, cancel, lambda text, part: tell(text, 0.7 + 0.3 * part))
+
+    def read_panel(
+        self, mode: PanelMode, rate_hz: float, cancel: threading.Event | None = None
+    ) -> None:
+        """Put the panel into a mode and wait until it has settled; nothing where radiographic mode is on already."""
+        told = self.telemetry
+        if mode is PanelMode.RADIOGRAPHIC and (
+            told is None
+            or (told.panel_mode != "fluoroscopic" and ImagerFlag.PANEL_SETTLING not in told.flags)
+        ):
+            return
+        self._wait_answer(self.panel_mode(mode, rate_hz), cancel, "PANEL_MODE")
+        self._wait_status(
+            lambda s: ImagerFlag.PANEL_SETTLING not in s.flags,
+            SETTLING_S_MAX,
+            cancel,
+            "the panel to settle",
+        )
+
+    def fluoroscopy(
+        self,
+        view: View,
+        frames: int,
+        rate_hz: float,
+        take: Callable[[RawFrame], None],
+        cancel: threading.Event | None = None,
+        progress: Progress | None = None,
+    ) -> SeriesTold:
+        """Take a series of pulses and give every frame to `take` as it comes, in order.
+
+        `view` has kVp, mA and ms of one pulse. Frames that this end fetches too late are dropped by the device, which
+        counts and tells them; what is left comes. The exposure switch may end a series early, which is no error.
+        Blocks; raises as `acquire`. Whatever is raised, the series is ended first.
+        """
+        tell = progress or _no_progress
+        self.extend_arms(cancel, lambda text, _: tell(text, 0.0))
+        self.read_panel(PanelMode.FLUOROSCOPIC, rate_hz, cancel)
+        self._wait_answer(self.technique(view), cancel, "TECHNIQUE")
+        self.turn_gantry(view.source_angle_deg, cancel, lambda text, _: tell(text, 0.1))
+        self._wait_answer(self.prepare(True), cancel, "PREPARE")
+        self._wait_status(
+            lambda s: ImagerFlag.PREPARED in s.flags, PREPARE_S_MAX, cancel, "the anode to be ready"
+        )
+        first = self._wait_answer(self.series(frames, view.source_angle_deg), cancel, "SERIES")
+        try:
+            told = self._follow_series(first, frames, take, cancel, tell)
+        except BaseException:
+            self.end_series()
+            raise
+        self.read_panel(PanelMode.RADIOGRAPHIC, 0.0, cancel)
+        return told
+
+    def _follow_series(
+        self,
+        first: int,
+        frames: int,
+        take: Callable[[RawFrame], None],
+        cancel: threading.Event | None,
+        tell: Progress,
+    ) -> SeriesTold:
+        """Fetch what the panel shows until the series is over and nothing is on its way any more."""
+        following, fetched, end_s = first, 0, time.monotonic() + SERIES_S_MAX
+        while self._comes(following, max(0.1, end_s - time.monotonic()), cancel):
+            for number in range(following, self._status().latest_frame + 1):
+                try:
+                    take(self.fetch(number, cancel))
+                    fetched += 1
+                except Refused as error:
+                    if error.code is not RefusalCode.NO_SUCH_FRAME:
+                        raise
+                following = number + 1
+                tell(f"frame {number - first + 1} of {frames}", (following - first) / frames)
+        pulses = self._wait_answer(self.end_series(), cancel, "SERIES") - first
+        return SeriesTold(frames, first, pulses, fetched, pulses - fetched)
+
+    def _comes(self, frame: int, within_s: float, cancel: threading.Event | None) -> bool:
+        """Wait for a frame of a series to show; `False` when the series is over without it."""
+        under_way = (ImagerState.EXPOSING, ImagerState.READING_OUT)
+        self._wait_status(
+            lambda s: s.latest_frame >= frame or s.state not in under_way,
+            within_s,
+            cancel,
+            f"frame {frame} of the series",
+        )
+        return self._status().latest_frame >= frame
 
     def projection(
         self, source_angle_deg: float, cancel: threading.Event | None = None
@@ -277,6 +399,8 @@ class ClpImager(ClpDevice[ImagerTelemetry]):
             end_us=self.line.host_us(info.end_device_us),
             fetched_us=monotonic_us(),
             kvp=info.kvp_tenth / 10,
+            ma=info.ma_tenth / 10,
+            ms=info.time_us / 1e3,
             mas=info.mas_u / 1e3,
             source_angle_deg=info.source_angle_udeg / 1e6,
             source_arm_mm=info.source_arm_um / 1e3,
@@ -285,6 +409,8 @@ class ClpImager(ClpDevice[ImagerTelemetry]):
             sad_mm=info.sad_um / 1e3,
             sid_mm=info.sid_um / 1e3,
             pitch_mm=info.pitch_nm / 1e6,
+            panel_mode=PANEL_MODES.get(info.panel_mode, "unknown"),
+            dropped=info.dropped,
         )
 
     def _move_arms(
@@ -382,14 +508,14 @@ class ClpImager(ClpDevice[ImagerTelemetry]):
         status = sample.message
         if not isinstance(status, m.ImagerStatus):
             return None
-        mode: Literal["off", "radiographic"] = "radiographic" if status.panel_mode == 1 else "off"
         return ImagerTelemetry(
             received_us=sample.received_us,
             device_us=status.device_us,
             session=sample.session,
             epoch=sample.epoch,
             state=ImagerState(status.state),
-            panel_mode=mode,
+            panel_mode=PANEL_MODES.get(status.panel_mode, "unknown"),
+            frames_dropped=status.dropped,
             binning=status.binning,
             flags=ImagerFlag(status.flags),
             faults=ImagerFault(status.faults),
@@ -403,17 +529,28 @@ class ClpImager(ClpDevice[ImagerTelemetry]):
 
 
 def technique_message(view: View) -> m.Technique:
-    """TECHNIQUE for a view. Raises `PlanError` for values the line cannot carry."""
+    """TECHNIQUE for a view. Raises `PlanError` for what the generator does not give, with what is out and by how
+    much, and for values the line cannot carry."""
     if view.binning not in BINNINGS:
         raise PlanError(f"binning {view.binning}; the panel has {BINNINGS}")
-    kvp_tenth, mas_u = round(view.kvp * 10), round(view.mas * 1000)
-    if not 0 < kvp_tenth <= 0xFFFF or not 0 < mas_u <= 0xFFFF_FFFF:
-        raise PlanError(f"{view.kvp} kVp, {view.mas} mAs: both must be positive and fit the line")
+    problem = technique_problem(view.kvp, view.ma, view.ms)
+    if problem:
+        raise PlanError(problem)
     edges = [to_line(edge, AxisKind.LINEAR, "field edge") for edge in view.field_mm]
     x1, x2, y1, y2 = edges
     if x1 >= x2 or y1 >= y2:
         raise PlanError(f"field {view.field_mm} mm: x1 must be below x2, and y1 below y2")
-    return m.Technique(kvp_tenth, view.beam_filter.value, view.binning, mas_u, x1, x2, y1, y2)
+    return m.Technique(
+        round(view.kvp * 10),
+        view.beam_filter.value,
+        view.binning,
+        round(view.ma * 10),
+        round(view.ms * 1000),
+        x1,
+        x2,
+        y1,
+        y2,
+    )
 
 
 def wrap_deg(angle_deg: float) -> float:

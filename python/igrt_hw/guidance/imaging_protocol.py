@@ -1,4 +1,4 @@
-"""Imaging protocols per site: kVp, mAs, filter and field as data, and the dose that they cost.
+"""Imaging protocols per site: kVp, mA, ms, filter and field as data, and the dose that they cost.
 
 The files are `guidance/protocols/*.toml`, each number with its source. The dose is an estimate from the tube's output
 (`protocols/tube.toml`): air kerma free in air at the skin, with backscatter, wrong by a factor of about 1.5
@@ -18,6 +18,7 @@ from pydantic import Field, FiniteFloat, ValidationError, model_validator
 from igrt_hw.geometry import wrap_deg
 from igrt_hw.guidance.refusal import InputRefused
 from igrt_hw.models.base import Frozen
+from igrt_hw.models.generator import technique_problem
 
 FOLDER: Final = Path(__file__).parent / "protocols"
 TUBE_FILE: Final = "tube.toml"
@@ -61,15 +62,30 @@ class DoseEstimate(Frozen):
 
 
 class ViewTechnique(Frozen):
-    """How one of the two views is exposed. `thickness_mm` is that of the patient along the beam at the isocentre."""
+    """How one of the two views is exposed: tube voltage (kV), current (mA), time (ms).
+
+    `thickness_mm` is that of the patient along the beam at the isocentre."""
 
     name: str
     axis: Literal["anteroposterior", "lateral"]
     kvp: Annotated[FiniteFloat, Field(ge=40, le=150)]
-    mas: Annotated[FiniteFloat, Field(gt=0, le=500)]
+    ma: Positive
+    ms: Positive
     beam_filter: FilterName
     thickness_mm: Annotated[FiniteFloat, Field(gt=0, le=700)]
     source: Annotated[str, Field(min_length=10)]
+
+    @model_validator(mode="after")
+    def _generator_can(self) -> ViewTechnique:
+        problem = technique_problem(self.kvp, self.ma, self.ms)
+        if problem:
+            raise ValueError(f"view {self.name}: {problem}")
+        return self
+
+    @property
+    def mas(self) -> float:
+        """Current times time, mAs."""
+        return self.ma * self.ms / 1000
 
 
 class ImagingProtocol(Frozen):

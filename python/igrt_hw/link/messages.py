@@ -261,7 +261,7 @@ class ImagerStatus(Message):
 
     device_us: int
     state: int
-    reserved: int
+    dropped: int
     panel_mode: int
     binning: int
     flags: int
@@ -539,12 +539,13 @@ class GantryReply(Message):
 @_message("TECHNIQUE")
 @dataclass(frozen=True, slots=True)
 class Technique(Message):
-    """kVp x 10, filter, binning, micro-ampere-seconds, field edges at the isocentre (um)."""
+    """kVp x 10, filter, binning, mA x 10, microseconds, field edges at the isocentre (um)."""
 
     kvp_tenth: int
     filter: int
     binning: int
-    mas_u: int
+    ma_tenth: int
+    time_us: int
     x1_um: int
     x2_um: int
     y1_um: int
@@ -614,7 +615,7 @@ class FrameInfoReply(Message):
     begin_device_us: int
     end_device_us: int
     kvp_tenth: int
-    reserved: int
+    ma_tenth: int
     mas_u: int
     source_angle_udeg: int
     source_arm_um: int
@@ -623,6 +624,9 @@ class FrameInfoReply(Message):
     sad_um: int
     sid_um: int
     pitch_nm: int
+    time_us: int
+    panel_mode: int
+    dropped: int
 
 
 @_message("FRAME_READ")
@@ -645,6 +649,44 @@ class FrameReadReply(Message):
     frame: int
     offset: int
     data: bytes
+
+
+@_message("PANEL_MODE")
+@dataclass(frozen=True, slots=True)
+class PanelMode(Message):
+    """How the panel is read: 1 radiographic (period 0), 2 fluoroscopic with a period of its frames."""
+
+    mode: int
+    reserved: int
+    reserved2: int
+    period_us: int
+
+
+@_message("PANEL_MODE_REPLY")
+@dataclass(frozen=True, slots=True)
+class PanelModeReply(Message):
+    """When the panel will have settled, and how long a read-out takes in the binning that is set."""
+
+    settled_device_us: int
+    read_out_us: int
+
+
+@_message("SERIES")
+@dataclass(frozen=True, slots=True)
+class Series(Message):
+    """Begin a series of pulses at the source angle named, in microdegrees; 0 frames end the one under way."""
+
+    frames: int
+    reserved: int
+    source_angle_udeg: int
+
+
+@_message("SERIES_REPLY")
+@dataclass(frozen=True, slots=True)
+class SeriesReply(Message):
+    """The number of the first frame; after an ending, that of the next frame there will be."""
+
+    first_frame: int
 
 
 _MISSING = set(SPECS) - {cls.SPEC.name for cls in BY_TYPE.values()}

@@ -40,6 +40,7 @@ RULES: Final[Mapping[type[m.Message], Rule]] = {
     m.FrameRead: READ,
     m.TelemetryRate: SET,
     m.Technique: SET,
+    m.PanelMode: SET,
     m.PlanVoid: LET_GO,
     m.FaultReset: Rule(ttl_ms=1000),  # a reset that a person asked for long ago must not run
     m.PlanUpload: Rule(ttl_ms=1000, leads_to_motion=True),
@@ -51,11 +52,12 @@ RULES: Final[Mapping[type[m.Message], Rule]] = {
     m.Gantry: MOTION,
     m.Prepare: MOTION,
     m.Expose: MOTION,
+    m.Series: MOTION,
 }
 
 
 def rule_of(command: m.Message) -> Rule:
-    """The rule for one command; letting go (gate to hold, anode off) needs no epoch.
+    """The rule for one command; letting go (gate to hold, anode off, end of a series) needs no epoch.
 
     Raises `KeyError` for what is not a sequenced command.
     """
@@ -63,6 +65,7 @@ def rule_of(command: m.Message) -> Rule:
     if rule is MOTION and (
         (isinstance(command, m.BeamGate) and command.request == 0)
         or (isinstance(command, m.Prepare) and command.on == 0)
+        or (isinstance(command, m.Series) and command.frames == 0)
     ):
         return LET_GO
     return rule

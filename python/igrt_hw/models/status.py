@@ -147,6 +147,10 @@ class ImageView(Frozen):
     cols: int
     pitch_mm: float
     kvp: float
+    ma: float | None = None
+    """Tube current, mA; not told by records from before it was set by itself."""
+    ms: float | None = None
+    """Time, ms; as `ma`."""
     mas: float
     dose_area_uGycm2: float
     geometry: Literal["as drawn", "calibrated"] = "as drawn"

@@ -153,6 +153,8 @@ class ImagerFlag(IntFlag):
     PREPARED = 1 << 5
     EXPOSING = 1 << 6
     LEASE_FRESH = 1 << 7
+    PANEL_SETTLING = 1 << 8
+    SERIES_UNDER_WAY = 1 << 9
 
 
 class ImagerFault(IntFlag):
@@ -290,7 +292,9 @@ class ImagerTelemetry(Frozen):
     session: Count
     epoch: Count
     state: ImagerState
-    panel_mode: Literal["off", "radiographic"]
+    panel_mode: Literal["off", "radiographic", "fluoroscopic", "unknown"]
+    frames_dropped: Count
+    """Frames of a series that nobody fetched in time; 255 stands for that many or more."""
     binning: Count
     flags: ImagerFlag
     faults: ImagerFault

@@ -19,7 +19,8 @@ An exposure that is in both counts once."""
 @dataclass(frozen=True, slots=True)
 class Exposure:
     """One exposure as it was recorded. `dose_area_uGycm2` is what the imager told of it; `lost` one without an image,
-    of which only that is known."""
+    of which only that is known. `ma` and `ms` are tube current and time; records from before they were set apart tell
+    their product `mas` alone."""
 
     sequence: int
     at_utc: str
@@ -32,6 +33,8 @@ class Exposure:
     dose_area_uGycm2: float
     lost: bool = False
     scan_uid: str = ""
+    ma: float | None = None
+    ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,13 @@ def _exposure(entry: RecordEntry, patient_id: str, one: dict[str, Any]) -> Expos
         dose_area_uGycm2=float(one["dose_area_uGycm2"]),
         lost=bool(one.get("lost", False)),
         scan_uid=str(one.get("scan_uid", "")),
+        ma=_number(one.get("ma")),
+        ms=_number(one.get("ms")),
     )
+
+
+def _number(told: object) -> float | None:
+    return float(told) if isinstance(told, (int, float)) else None
 
 
 def ledger(

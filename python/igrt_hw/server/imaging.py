@@ -57,7 +57,8 @@ class Technique(Frozen):
     """
 
     kvp: float = 80.0
-    mas: float = 5.0
+    ma: float = 200.0
+    ms: float = 25.0
     beam_filter: BeamFilter = BeamFilter.NONE
     binning: int = 2
     field_mm: tuple[float, float, float, float] = (-130.0, 130.0, -100.0, 100.0)
@@ -68,7 +69,8 @@ class Technique(Frozen):
         view = protocol.view_at(source_angle_deg)
         return cls(
             kvp=view.kvp,
-            mas=view.mas,
+            ma=view.ma,
+            ms=view.ms,
             beam_filter=BeamFilter[view.beam_filter.upper()],
             binning=protocol.binning,
             field_mm=protocol.field_mm,
@@ -285,7 +287,8 @@ class ImageTaker:
         return View(
             source_angle_deg=field.angle_deg,
             kvp=wanted.kvp,
-            mas=wanted.mas,
+            ma=wanted.ma,
+            ms=wanted.ms,
             beam_filter=wanted.beam_filter,
             binning=wanted.binning,
             field_mm=wanted.field_mm,
@@ -337,6 +340,8 @@ class ImageTaker:
             cols=cols,
             pitch_mm=frame.pitch_mm,
             kvp=frame.kvp,
+            ma=frame.ma,
+            ms=frame.ms,
             mas=frame.mas,
             dose_area_uGycm2=frame.dose_area_uGycm2,
             geometry="as drawn" if self._flex is None else "calibrated",
@@ -431,7 +436,8 @@ def _scan_view(protocol: ScanProtocol) -> View:
     return View(
         source_angle_deg=protocol.source_angles_deg()[0],
         kvp=protocol.kvp,
-        mas=protocol.mas,
+        ma=protocol.ma,
+        ms=protocol.ms,
         binning=protocol.binning,
         field_mm=protocol.field_mm,
     )

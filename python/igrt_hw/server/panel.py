@@ -136,7 +136,9 @@ class PanelKeeper:
     def _flood(self, wanted: CalibrationOf, now_us: int, cancel: threading.Event) -> _Flood:
         flood, offset = self._stored_flood(cancel)
         # The stored floods of this line are taken without a filter (docs/protocol.md, FRAME_INFO).
-        held = CalibrationOf(kvp=flood.kvp, beam_filter="none", binning=flood.binning)
+        held = CalibrationOf(
+            kvp=flood.kvp, beam_filter="none", binning=flood.binning, mode=flood.panel_mode
+        )
         problem = wanted.problem_with(held)
         if problem:
             raise JobError(
