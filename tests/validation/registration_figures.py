@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from registration_ensembles import Ensemble, normalised, rows
 from wrong_cases import wrongly_believed
 
-MODEL_ERROR = (1.3, 0.0, 0.0)
-"""Inflation, mm, deg of `igrt_imaging::ModelError`; chosen on the training ensembles alone."""
 SUCCESS_MM = 1.0
 SUCCESS_MIN = {"start10": 1.0, "start20": 1.0, "start30": 0.99, "glare10": 1.0}
 MTRE_MAX = {"start10": (0.1, 0.15), "glare10": (0.25, 0.5)}
@@ -28,7 +26,7 @@ def summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     right = [row for row in found if "mtre_mm" in row]
     mtre = np.array([row["mtre_mm"] for row in right])
     once = [row for row in right if row["start"] == 0]
-    squares = normalised(once, *MODEL_ERROR)
+    squares = normalised(once)
     return {
         "registrations": len(found),
         "pairs": len({row["seed"] for row in found}),
@@ -124,7 +122,7 @@ def _plot(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
         if n in found
     ]:
         once = [row for row in found[name] if "error" in row and row["start"] == 0]
-        squares = normalised(once, *MODEL_ERROR)
+        squares = normalised(once)
         right.plot(
             list(QUANTILES_6),
             [np.mean(squares < q) for q in QUANTILES_6.values()],
