@@ -13,6 +13,7 @@
     reason = "a refusal carries its sentence in place, as the firmware has no allocator"
 )]
 
+pub mod breathing;
 pub mod contact;
 pub mod couch;
 pub mod gcs;

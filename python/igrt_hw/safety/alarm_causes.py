@@ -115,7 +115,7 @@ def _loop(m: Memory) -> list[Cause]:
                 "target",
                 HIGH,
                 f"the beam is held. {m.beam_held}",
-                "Look at the patient. Release the beam again when the target is back; else end the watch and verify anew.",
+                "Look at the patient. Release the beam when the target is back; else end the watch and verify anew.",
                 latched=True,
             )
         )

@@ -166,8 +166,8 @@ class RegistrationDone:
 
 @dataclass(frozen=True, slots=True)
 class TargetSeen:
-    """Answer to `ViewTarget`: the target by its markers, shift from its planned place, fixed frame, mm. `at_us`: when it
-    was exposed, by the supervisor's clock. `seen`: the markers that were recognised; none: what else is told is old."""
+    """Answer to `ViewTarget`: where the markers put it, shift from its planned place, fixed frame, mm. `at_us`: when
+    it was exposed, by the supervisor's clock. `seen`: the markers that were recognised; none: what else is told is old."""
 
     request: int
     at_us: int

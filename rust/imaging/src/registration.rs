@@ -79,9 +79,9 @@ pub struct ModelError {
 impl Default for ModelError {
     fn default() -> Self {
         Self {
-            inflation: 1.3,
+            inflation: 1.35,
             shift_mm: 0.0,
-            turn_deg: 0.0,
+            turn_deg: 0.003,
         }
     }
 }
