@@ -167,7 +167,7 @@ class RegistrationDone:
 @dataclass(frozen=True, slots=True)
 class TargetSeen:
     """Answer to `ViewTarget`: where the markers put it, shift from its planned place, fixed frame, mm. `at_us`: when
-    it was exposed, by the supervisor's clock. `seen`: the markers that were recognised; none: what else is told is old."""
+    it was exposed, by the supervisor's clock. `seen`: the markers that were recognised; none: the rest is old."""
 
     request: int
     at_us: int
