@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from registration_ensembles import Ensemble, normalised, rows
+from registration_tables import fill
 from wrong_cases import wrongly_believed
 
 SUCCESS_MM = 1.0
@@ -44,8 +45,8 @@ def summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def report(ensembles: Sequence[Ensemble], out: Path) -> int:
-    """Write `figures.json` and the plots; 1 when an aim is missed, by what is there."""
+def report(ensembles: Sequence[Ensemble], out: Path, document: Path | None = None) -> int:
+    """Write `figures.json` and the plots, and the tables into a document; 1 when an aim is missed, by what is there."""
     found = {e.name: list(rows(out / f"{e.name}.jsonl")) for e in ensembles}
     found = {name: part for name, part in found.items() if part}
     figures: dict[str, Any] = {name: summary(part) for name, part in found.items()}
@@ -60,6 +61,8 @@ def report(ensembles: Sequence[Ensemble], out: Path) -> int:
     figures["wrong"] = {"cases": len(wrong), "of": kinds, "wrongly_believed": believed}
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     _plot(found, out / "registration_ensembles.png")
+    if document is not None:
+        fill(document, figures)
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")
     missed = [
         name
