@@ -13,7 +13,6 @@
     reason = "a refusal carries its sentence in place, as the firmware has no allocator"
 )]
 
-pub mod breathing;
 pub mod contact;
 pub mod couch;
 pub mod gcs;
@@ -31,6 +30,8 @@ pub mod random;
 pub mod refusal;
 pub mod wire;
 
+#[cfg(feature = "std")]
+pub mod breathing;
 #[cfg(feature = "std")]
 pub mod room;
 #[cfg(feature = "std")]

@@ -6,7 +6,9 @@ use igrt_imaging::{
     AttenuationCurve, CancelFlag, ImagingError, Limits, ModelError, Outcome, PanelGeometry,
     Projection, Pyramid, Settings, Verdict, View, Volume, project_exact, project_fast, register,
 };
-use nalgebra::{Isometry3, Matrix3, Matrix4, Matrix6, Point3, Rotation3, Translation3, UnitQuaternion};
+use nalgebra::{
+    Isometry3, Matrix3, Matrix4, Matrix6, Point3, Rotation3, Translation3, UnitQuaternion,
+};
 use numpy::ndarray::Array2;
 use numpy::{IntoPyArray, PyArray2, PyReadonlyArray2, PyReadonlyArray3, PyUntypedArrayMethods};
 use pyo3::create_exception;
