@@ -31,6 +31,8 @@ pub mod refusal;
 pub mod wire;
 
 #[cfg(feature = "std")]
+pub mod breathing;
+#[cfg(feature = "std")]
 pub mod room;
 #[cfg(feature = "std")]
 pub mod xray;

@@ -1,5 +1,6 @@
 //! `igrt_firmware_sim._firmware`: converts, releases the interpreter lock, maps errors, and nothing else.
 
+use crate::breathing::Breathing;
 use crate::couch::TOUCH_GUARDS;
 use crate::kinematics::{self, Arm, Family, Hexapod, Legs, Scara};
 use crate::limits::{AXES, AxisLimits, Limits};
@@ -515,6 +516,33 @@ impl Room {
         }
         self.with(py, |room| room.shift_patient(&by));
         Ok(())
+    }
+
+    #[pyo3(signature = (amplitude_mm, period_s, *, drift_mm_per_min=[0.0; 3], baseline_mm=[0.0; 3], irregularity=0.0))]
+    fn breathe(
+        &self,
+        py: Python<'_>,
+        amplitude_mm: [f64; 3],
+        period_s: f64,
+        drift_mm_per_min: [f64; 3],
+        baseline_mm: [f64; 3],
+        irregularity: f64,
+    ) -> PyResult<()> {
+        let how = Breathing {
+            amplitude_mm,
+            period_s,
+            drift_mm_per_min,
+            baseline_mm,
+            irregularity,
+        }
+        .checked()
+        .map_err(refused)?;
+        self.with(py, |room| room.breathe(Some(how)));
+        Ok(())
+    }
+
+    fn hold_breath(&self, py: Python<'_>) {
+        self.with(py, |room| room.breathe(None));
     }
 
     fn shift_marker(&self, py: Python<'_>, index: usize, by_mm: [f64; 3]) -> PyResult<()> {

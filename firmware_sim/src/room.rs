@@ -7,6 +7,7 @@ pub mod controller;
 pub mod faults;
 pub mod frames;
 
+use crate::breathing::Breathing;
 use crate::couch;
 use crate::couch::TOUCH_GUARDS;
 use crate::couch::enable::Contacts;
@@ -235,6 +236,8 @@ pub struct Room {
     keys: pendant::Keys,
     isocentre: Vector,
     table_from_dicom: Pose,
+    /// How the patient breathes, and since when.
+    breathing: Option<(Breathing, u64)>,
     scene: Arc<Scene>,
     /// A phantom's bodies, then the markers.
     solids: Arc<Vec<Solid>>,
@@ -336,6 +339,7 @@ impl Room {
                 &true_table,
                 &Pose::correction(&config.setup_error),
             ),
+            breathing: None,
             frames: if config.renders {
                 Frames::of(&scene)
             } else {
@@ -743,7 +747,7 @@ impl Room {
             exposure,
             given_uas: self.generator.true_uas(),
             source_deg: gantry_deg + imager::SOURCE_OFFSET_DEG,
-            fixed_from_dicom: fixed_from_table.then(&self.table_from_dicom),
+            fixed_from_dicom: self.lying(&fixed_from_table),
             fixed_from_table,
             scene: Arc::clone(&self.scene),
             solids: Arc::clone(&self.solids),
@@ -899,6 +903,22 @@ impl Room {
         self.table_from_dicom = table.inverse().then(&moved);
     }
 
+    /// From now on the patient breathes like this, or not any more; then he lies as he was laid.
+    pub fn breathe(&mut self, how: Option<Breathing>) {
+        self.breathing = how.map(|how| (how, self.now_us));
+    }
+
+    /// `fixed from DICOM` at this instant, with the top at `fixed_from_table`.
+    fn lying(&self, fixed_from_table: &Pose) -> Pose {
+        let Some((how, since_us)) = &self.breathing else {
+            return fixed_from_table.then(&self.table_from_dicom);
+        };
+        let shift = how.shift_mm(self.now_us.saturating_sub(*since_us), self.seed);
+        fixed_from_table
+            .then(&Pose::translation(shift))
+            .then(&self.table_from_dicom)
+    }
+
     /// Cuts or restores the power of a device. Restored, it boots: new boot id, no session.
     pub fn set_power(&mut self, line: LineName, on: bool) {
         let is_on = match line {
@@ -938,7 +958,7 @@ impl Room {
     /// What is true.
     pub fn truth(&self) -> Truth {
         let table = true_table(&self.family, &self.limits, &self.plant);
-        let now = table.then(&self.table_from_dicom);
+        let now = self.lying(&table);
         let residual = planned_fixed_from_dicom(&self.isocentre).then(&now.inverse());
         let [x, y, z] = residual.origin();
         let sensors: &Sensors = self.plant.sensors();

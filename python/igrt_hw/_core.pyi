@@ -578,6 +578,7 @@ def register_views(
     scatter: bool,
     prior_sigma: Sequence[float] = ...,
     model_error: Sequence[float] | None = None,
+    geometry_motion: Sequence[Sequence[float]] | None = None,
     cancel: CancelFlag | None = None,
 ) -> RegistrationOutcome:
     """Register one to four views; `igrt_hw.guidance.registration.register` is the door to it. The GIL is released.

@@ -81,6 +81,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "arm": (f"command arm digest={DIGEST}",),
     "stop": ("command stop", "stop --reason drill"),
     "release_beam": ("command release_beam",),
+    "monitor_target": ("command monitor_target on=true",),
     "acknowledge_alarm": ("command acknowledge_alarm alarm_id=held",),
     "reset_fault": ("command reset_fault",),
     "next_isocentre": ("command next_isocentre isocentre_id=ISO2",),

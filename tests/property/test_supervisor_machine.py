@@ -15,6 +15,7 @@ from room_rig import MODEL, PLANNED, Room
 
 from igrt_hw.geometry import Correction
 from igrt_hw.models import commands
+from igrt_hw.models.plan import PlannedMarker
 from igrt_hw.safety import effects as fx
 from igrt_hw.safety import events as ev
 from igrt_hw.safety.interlocks import Act, broken
@@ -37,14 +38,23 @@ SHIFTS = st.sampled_from(
 )
 
 
-# safety: SR-01 SR-02 SR-04 SR-05 SR-06 SR-19
+MARKERS = tuple(
+    PlannedMarker(name=f"seed {n}", position_dicom_mm=(5.0 * n, 3.0, -4.0 * n), sigma_mm=0.3)
+    for n in (1, 2, 3)
+)
+
+
+# safety: SR-01 SR-02 SR-04 SR-05 SR-06 SR-19 SR-60
 class TreatmentSession(RuleBasedStateMachine):
     """Supervisor and modelled room under every event in any order."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.room = Room()
+        self.room = Room(markers=MARKERS)
         self.room.on_effects = self._judge
+        self.target_off_mm: float | None = None
+        self._look = self.room.target_seen
+        self.room.target_seen = self._booked_view  # type: ignore[method-assign]
         self.approved: dict[str, set[str]] = {}
         self.needed: dict[str, int] = {}
         self.uploads: dict[int, str] = {}
@@ -57,6 +67,13 @@ class TreatmentSession(RuleBasedStateMachine):
         self.device_digest[nonce] = self._upload(plan, nonce)
         return self.device_digest[nonce]
 
+    def _booked_view(self, effect: fx.ViewTarget) -> ev.Event:
+        answer = self._look(effect)
+        if effect.request in self.room.supervisor.memory.pending:
+            seen = isinstance(answer, ev.TargetSeen) and bool(answer.seen)
+            self.target_off_mm = answer.distance_mm if seen else None  # type: ignore[union-attr]
+        return answer
+
     # ---- the books, kept from effects only
 
     def _judge(self, effects: list[fx.Effect]) -> None:
@@ -68,6 +85,8 @@ class TreatmentSession(RuleBasedStateMachine):
                     self.needed[str(data["digest"])] = int(content["approvals_needed"])
                 case fx.Record("approval", actor, _, data):
                     self.approved.setdefault(str(data["digest"]), set()).add(actor)
+                case fx.Record("target", _, text) if "watched" in text:
+                    self.target_off_mm = None
                 case fx.UploadPlan(_, plan):
                     self._approved_enough(plan.proposal)
                     self.uploads[effect.request] = plan.digest()
@@ -172,6 +191,9 @@ class TreatmentSession(RuleBasedStateMachine):
                 commands.RegisterImages(),
                 commands.Propose(),
                 commands.ReleaseBeam(),
+                commands.MonitorTarget(on=True),
+                commands.MonitorTarget(on=True),
+                commands.MonitorTarget(on=False),
                 commands.ResetFault(),
             ]
         ),
@@ -217,6 +239,22 @@ class TreatmentSession(RuleBasedStateMachine):
     @rule(held=st.booleans())
     def enable(self, held: bool) -> None:
         self.room.couch.enable = held
+
+    @rule(at=st.sampled_from([(0.1, 0.0, 0.2), (0.0, 3.5, 0.0), (0.0, 0.0, 9.0), None]))
+    def target_moves(self, at: tuple[float, float, float] | None) -> None:
+        self.room.target_mm = at
+
+    @rule(why=st.sampled_from(["", "", "the generator did not fire"]))
+    def views_fail(self, why: str) -> None:
+        self.room.view_fails = why
+
+    @precondition(lambda self: self.room.state in ("VERIFIED", "BEAM_READY"))
+    @rule(seconds=st.sampled_from([3, 10]))
+    def the_target_is_watched_for_a_while(self, seconds: int) -> None:
+        for _ in range(seconds * 10):
+            self.room.run(5)
+            if not self.room.hold_answers:
+                self.room.serve()
 
     # ---- time and devices
 
@@ -304,6 +342,12 @@ class TreatmentSession(RuleBasedStateMachine):
     # ---- what always holds
 
     @invariant()
+    def no_beam_over_a_target_that_was_just_seen_far_off(self) -> None:
+        limit_mm = self.room.supervisor.memory.rule.monitoring.limit_mm
+        if self.target_off_mm is not None and self.target_off_mm > 2.0 * limit_mm:
+            assert not self.room.couch.gate
+
+    @invariant()
     def couch_was_told_to_execute_no_more_often_than_recorded(self) -> None:
         assert self.room.couch.executed <= len(self.executed)
         assert len(set(self.executed)) == len(self.executed)
@@ -351,6 +395,18 @@ class Deepened(TreatmentSession):
         self.room.to("APPROVED")
 
 
+class Treated(TreatmentSession):
+    """The same, begun with the beam on and the target watched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room.to("VERIFIED")
+        assert self.room.ask(commands.MonitorTarget(on=True)).accepted
+        self.room.run()
+        self.room.serve()
+        assert self.room.ask(commands.ReleaseBeam()).accepted
+
+
 SETTINGS = settings(
     max_examples=60, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -358,3 +414,5 @@ TestTreatmentSession = TreatmentSession.TestCase
 TestTreatmentSession.settings = SETTINGS
 TestFromApproved = Deepened.TestCase
 TestFromApproved.settings = SETTINGS
+TestTreated = Treated.TestCase
+TestTreated.settings = SETTINGS

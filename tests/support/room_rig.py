@@ -281,6 +281,8 @@ class Room:
         self.keys: tuple[tuple[int, int], ...] = ()
         self.profile_mm: tuple[float, ...] = ()
         self.hold_answers = False
+        self.target_mm: tuple[float, float, float] | None = (0.2, 0.0, -0.1)
+        self.view_fails = ""
         self.image_count = 0
         self.on_effects = lambda effects: None
         for name in ("couch", "imager", "pendant"):
@@ -375,6 +377,10 @@ class Room:
                 return ev.ImagesAcquired(effect.request, stamp)
             case fx.RegisterImages():
                 return self.registration(effect)
+            case fx.ViewTarget():
+                return self.target_seen(effect)
+            case fx.ParkImager():
+                return ev.ImagerParked(effect.request)
             case fx.CheckPath():
                 return ev.PathChecked(effect.request, self.strip())
             case fx.UploadPlan():
@@ -395,6 +401,22 @@ class Room:
                 self.couch.faults = ()
                 return ev.FaultsReset(effect.request)
         raise AssertionError(f"no answer to {effect}")
+
+    def target_seen(self, effect: fx.ViewTarget) -> ev.Event:
+        """Where the target of this room is; `None` for one that a view does not show."""
+        if self.view_fails:
+            return ev.RequestFailed(effect.request, self.view_fails)
+        x, y, z = self.target_mm or (0.0, 0.0, 0.0)
+        return ev.TargetSeen(
+            request=effect.request,
+            at_us=self.now_us,
+            deviation_mm=(x, y, z),
+            sigma_mm=(0.2, 0.2, 0.2),
+            distance_mm=(x * x + y * y + z * z) ** 0.5,
+            seen=() if self.target_mm is None else ("seed 1", "seed 2", "seed 3"),
+            image_uid=f"1.9.{effect.request}",
+            dose_area_uGycm2=20.0,
+        )
 
     def strip(self) -> ClearanceStrip:
         return ClearanceStrip(

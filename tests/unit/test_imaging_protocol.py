@@ -215,3 +215,22 @@ def test_another_pair_than_usual_has_to_be_said_before_it_is_taken() -> None:
     nobody = dose_view([], "A", 1, thorax)
     assert nobody.repeat == ""
     assert nobody.alara == thorax.alara
+
+
+# safety: SR-62
+def test_views_of_the_target_count_in_every_dose_and_not_as_repeated_pairs() -> None:
+    thorax = protocol_for("thorax")
+    pair, watch = entry(1, "A", 1), entry(2, "A", 1, pairs=10)
+    shots = watch.data["exposures"]
+    assert isinstance(shots, list)
+    views = [{**shot, "purpose": "monitoring"} for shot in shots]
+    watched = watch.model_copy(
+        update={"kind": "exposure", "data": {**watch.data, "exposures": views}}
+    )
+    alone = dose_view([pair], "A", 1, thorax)
+    both = dose_view([pair, watched], "A", 1, thorax)
+    assert both.exposures_in_fraction == 22
+    assert both.dose_area_uGycm2_fraction == 22_000.0
+    assert both.skin_mGy_fraction == pytest.approx(11 * alone.skin_mGy_fraction)
+    assert both.repeat == alone.repeat
+    assert not any("was imaged" in warning for warning in both.warnings)

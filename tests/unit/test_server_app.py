@@ -51,6 +51,7 @@ EVERY_COMMAND: dict[str, Command] = {
         commands.Arm(digest=DIGEST),
         commands.Stop(),
         commands.ReleaseBeam(),
+        commands.MonitorTarget(on=True),
         commands.AcknowledgeAlarm(alarm_id="a"),
         commands.ResetFault(),
         commands.NextIsocentre(isocentre_id="ISO2"),
@@ -79,6 +80,7 @@ reject                   yes       yes       yes       no
 arm                      yes       yes       no        no
 stop                     yes       yes       yes       yes
 release_beam             yes       yes       no        no
+monitor_target           yes       yes       no        no
 acknowledge_alarm        yes       yes       yes       yes
 reset_fault              yes       yes       no        yes
 next_isocentre           yes       yes       no        no

@@ -51,6 +51,7 @@ def main() -> int:
     parser.add_argument("steps", nargs="*", default=["images", "ensembles", "wrong", "report"])
     parser.add_argument("--out", type=Path, default=Path("validation"))
     parser.add_argument("--only", help="only the ensembles or image sets with this in their name")
+    parser.add_argument("--document", type=Path, help="a document whose tables are to be filled")
     options = parser.parse_args()
     images = options.out / "xray"
     wanted = [e for e in ENSEMBLES if not options.only or options.only in e.name]
@@ -69,7 +70,7 @@ def main() -> int:
     if "wrong" in options.steps:
         run_wrong(ct, loaded.body_contours_dicom_mm, planned, TEN, images, options.out)
     if "report" in options.steps:
-        return report(ENSEMBLES, options.out)
+        return report(ENSEMBLES, options.out, options.document)
     return 0
 
 

@@ -107,14 +107,10 @@ def rows(path: Path) -> Iterator[dict[str, object]]:
         yield from (json.loads(line) for line in path.read_text().splitlines() if line)
 
 
-def normalised(
-    found: Iterable[dict[str, object]], inflation: float, shift_mm: float, turn_deg: float
-) -> NDArray[np.float64]:
-    """Squared normalised error of each result for a model error: e' C^-1 e."""
-    added = np.diag([shift_mm**2] * 3 + [turn_deg**2] * 3)
+def normalised(found: Iterable[dict[str, object]]) -> NDArray[np.float64]:
+    """Squared normalised error of each result by the covariance that came with it: e' C^-1 e."""
     squares = []
     for row in found:
         error = np.array(row["error"])
-        covariance = inflation**2 * np.array(row["residual_covariance"]) + added
-        squares.append(float(error @ np.linalg.solve(covariance, error)))
+        squares.append(float(error @ np.linalg.solve(np.array(row["covariance"]), error)))
     return np.array(squares)

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from registration_ensembles import as_row, rows
-from xray_cases import SCATTER_07, CaseSet, Pair, geometry, pairs
+from xray_cases import SCATTER_07, CaseSet, Pair, pairs
 
+from igrt_hw._core import PanelGeometry
 from igrt_hw.geometry import Correction, Pose, correction_to_pose
 from igrt_hw.guidance.ct import CtVolume
+from igrt_hw.guidance.imager_geometry import ImagerPose, PanelFormat
 from igrt_hw.guidance.registration import PatientModel, View, prepare, register
 
 PATIENTS, PAIRS_PER_PATIENT = 44, 5
@@ -131,14 +133,14 @@ def _corruptions(pair: Pair, other: Pair, seed: int) -> dict[str, list[View]]:
         "mirrored": [with_image(v, v.image[:, ::-1]) for v in (first, second)],
         "upside down": [with_image(v, v.image[::-1]) for v in (first, second)],
         "views swapped": [
-            View(first.image, second.geometry, first.region),
-            View(second.image, first.geometry, second.region),
+            View(first.image, second.geometry, first.region, second.geometry_covariance),
+            View(second.image, first.geometry, second.region, first.geometry_covariance),
         ],
         "moved between views": [first, moved_second],
         "noise": noise,
         "one of noise": [first, noise[1]],
         f"source angle wrong by {angle:.1f}": [
-            View(first.image, geometry(angle), first.region),
+            replace(first, geometry=_turned(first.geometry, angle)),
             second,
         ],
         "every other column empty": [with_image(first, half), second],
@@ -149,6 +151,13 @@ def _corruptions(pair: Pair, other: Pair, seed: int) -> dict[str, list[View]]:
         if seed % 2
         else {"tiny region": [replace(first, region=small), replace(second, region=small)]}
     )
+
+
+def _turned(geometry: PanelGeometry, by_deg: float) -> PanelGeometry:
+    """The same arms, with another angle written beside the image."""
+    pose = ImagerPose.of(geometry)
+    wrong = pose.model_copy(update={"source_angle_deg": pose.source_angle_deg + by_deg})
+    return wrong.geometry(PanelFormat.of(geometry))
 
 
 def _without_the_level(

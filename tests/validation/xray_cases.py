@@ -1,30 +1,34 @@
 """Seeded X-ray pairs of the detailed patient, from the simulator's own ray tracer, kept on disk.
 
-A frame is what the panel delivers: three energies, scatter (half of what scatters, 60 mm wide), blur, quantum and
-electronic noise, defects, the carbon-fibre top, all from `igrt_firmware_sim`, which shares no code with the
-guidance. `Physics` adds what that model has not, before the panel correction, with its own quantum noise:
-more scatter, and glare of the open field (light and scatter from where the beam passes beside the patient).
+A frame is what the panel delivers with the simulator as it is built (`firmware_sim/src/xray/physics.rs`): three
+energies, scatter (half of what scatters, 60 mm wide), blur, heel, quantum and electronic noise, defects, lag, arms
+bent by what a compensated machine keeps, the carbon-fibre top with index bar and rails, all from `igrt_firmware_sim`,
+which shares no code with the guidance. `Physics` adds what that model has not, before the panel correction, with its
+own quantum noise: more scatter, and glare of the open field (light and scatter from where the beam passes beside the
+patient).
+
+Each room of fifty pairs has a machine of its own, known by its images of the ball phantom (`ball_calibration`).
 """
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from ball_calibration import FIELD_MM, KVP, PANEL, RawPanel, calibrate_arms, host_of
 from numpy.typing import NDArray
 
 from igrt_firmware_sim.bench import VirtualRoom
-from igrt_firmware_sim.host import FLOOD, FLOOD_OFFSET, FRAME_INFO, Host
 from igrt_firmware_sim.patient import Patient
 from igrt_hw._core import PanelGeometry
 from igrt_hw.geometry import Correction, correction_to_pose
-from igrt_hw.guidance.panel import PanelCalibration, calibrate, correct, field_region
+from igrt_hw.guidance.imager_calibration import load_imager_calibration
+from igrt_hw.guidance.imager_geometry import FlexMap
+from igrt_hw.guidance.panel import PanelCalibration, correct, field_region
 from igrt_hw.guidance.registration import View
 
-ROWS, COLS, PITCH_MM, SAD_MM, SID_MM = 384, 512, 0.776, 1000.0, 1500.0
-FIELD_MM = 130.0
+ROWS, COLS, PITCH_MM = PANEL.rows, PANEL.cols, PANEL.pixel_pitch_mm
 PAIRS_PER_ROOM = 50
 MAS_RANGE = (0.3, 5.0)
 # The simulator's panel (firmware_sim/src/xray/panel.rs): photons of one count. Needed for the noise of
@@ -63,44 +67,42 @@ OPEN_FIELD_GLARE = Physics(glare=0.5)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """Two raw frames, what corrects them, and the correction that is truly needed."""
+    """Two raw frames, what corrects them, how the imager is known, and the correction that is truly needed."""
 
     seed: int
     frames: tuple[Counts, Counts]
     calibration: PanelCalibration
     dark: NDArray[np.float64]
+    flex: FlexMap
     mas: float
     angles_deg: tuple[float, float]
     needed: Correction
 
     def views(self, physics: Physics) -> list[View]:
-        """Both views, corrected and cut to the field."""
-        region = field_region(
-            (ROWS, COLS),
-            PITCH_MM,
-            sad_mm=SAD_MM,
-            sid_mm=SID_MM,
-            field_mm=(-FIELD_MM, FIELD_MM, -FIELD_MM, FIELD_MM),
-        )
+        """Both views, corrected, projected as calibrated, cut to the field."""
         views = []
         for index, (angle, frame) in enumerate(zip(self.angles_deg, self.frames, strict=True)):
             raw = _with(
                 frame, self.dark, self.mas, physics, np.random.default_rng([self.seed, index])
             )
             image = correct(raw, self.mas, self.calibration)
-            views.append(View(image.line_integrals, geometry(angle), region))
+            geometry = self.flex.geometry(angle, PANEL)
+            region = image.usable & in_field(geometry)
+            covariance = self.flex.covariance_at(angle)
+            views.append(View(image.line_integrals, geometry, region, covariance))
         return views
 
 
-def geometry(angle_deg: float) -> PanelGeometry:
-    """The simulated imager."""
-    return PanelGeometry(
-        source_angle_deg=angle_deg,
-        sad_mm=SAD_MM,
-        sid_mm=SID_MM,
-        rows=ROWS,
-        cols=COLS,
-        pixel_pitch_mm=PITCH_MM,
+def in_field(geometry: PanelGeometry) -> NDArray[np.bool_]:
+    """The pixels within the blades, as the service cuts them."""
+    return field_region(
+        (ROWS, COLS),
+        PITCH_MM,
+        sad_mm=geometry.sad_mm,
+        sid_mm=geometry.sid_mm,
+        field_mm=(-FIELD_MM, FIELD_MM, -FIELD_MM, FIELD_MM),
+        panel_lateral_mm=geometry.panel_lateral_mm,
+        panel_longitudinal_mm=geometry.panel_longitudinal_mm,
     )
 
 
@@ -130,12 +132,14 @@ def pairs(cases: CaseSet, folder: Path) -> Iterator[Pair]:
             continue
         room_seed = seed - (seed - cases.first_seed) % PAIRS_PER_ROOM
         calibration, dark = _calibrated(path.with_name(f"panel_{room_seed}.npz"))
+        flex = _flex(path.with_name(f"imager_{room_seed}.json"))
         with np.load(path) as data:
             yield Pair(
                 seed,
                 (data["first"], data["second"]),
                 calibration,
                 dark,
+                flex,
                 float(data["mas"]),
                 cases.angles_deg,
                 Correction.of(data["needed"]),
@@ -144,32 +148,30 @@ def pairs(cases: CaseSet, folder: Path) -> Iterator[Pair]:
 
 @cache
 def _calibrated(panel_file: Path) -> tuple[PanelCalibration, NDArray[np.float64]]:
-    with np.load(panel_file) as panel:
-        darks = tuple(panel["darks"])
-        flood, flood_offset = panel["flood"], panel["flood_offset"]
-        return calibrate(flood, flood_offset, float(panel["flood_mas"]), darks), np.mean(
-            darks, axis=0
-        )
+    with np.load(panel_file) as raw:
+        panel = RawPanel(raw["darks"], raw["flood"], raw["flood_offset"], float(raw["flood_mas"]))
+    return panel.calibration(), np.mean(panel.darks, axis=0)
+
+
+@cache
+def _flex(imager_file: Path) -> FlexMap:
+    known = load_imager_calibration(imager_file).flex
+    if known is None:
+        raise ValueError(f"{imager_file.name} holds no flex map")
+    return known
 
 
 def _take(patient: Patient, cases: CaseSet, room_seed: int, seeds: list[int], target: Path) -> None:
+    calibrate_arms(room_seed, cases.angles_deg, target / f"imager_{room_seed}.json")
     room = VirtualRoom(seed=room_seed, patient=patient, setup_error_mm=0.0, setup_error_deg=0.0)
-    room.perform("hand.exposure_switch", closed=True)
-    host = Host(room)
-    host.hello("couch")
-    host.hello("imager")
-    host.advance_ms(200)
-    darks = [
-        host.fetch(host.expose(0.0, kind=1, mas=1.0, kvp=80.0, field_mm=FIELD_MM)) for _ in range(2)
-    ]
-    info = host.command("imager", FRAME_INFO, struct.pack("<I", FLOOD)).body
-    flood_mas = struct.unpack_from("<BBBIHHI32sQQHHI", info)[12] / 1e3
+    host = host_of(room)
+    panel = RawPanel.fetched(host)
     np.savez(
         target / f"panel_{room_seed}.npz",
-        darks=np.array(darks),
-        flood=host.fetch(FLOOD),
-        flood_offset=host.fetch(FLOOD_OFFSET),
-        flood_mas=flood_mas,
+        darks=panel.darks,
+        flood=panel.flood,
+        flood_offset=panel.flood_offset,
+        flood_mas=panel.flood_mas,
     )
     here = correction_to_pose(Correction())
     for seed in seeds:
@@ -180,7 +182,7 @@ def _take(patient: Patient, cases: CaseSet, room_seed: int, seeds: list[int], ta
         low, high = np.log(MAS_RANGE)
         mas = round(float(np.exp(np.random.default_rng([seed, 78]).uniform(low, high))), 3)
         first, second = (
-            host.fetch(host.expose(angle, mas=mas, kvp=80.0, field_mm=FIELD_MM))
+            host.fetch(host.expose(angle, mas=mas, kvp=KVP, field_mm=FIELD_MM))
             for angle in cases.angles_deg
         )
         needed = list(room.truth()["residual"].values())[:6]

@@ -170,6 +170,31 @@ def _patient_shift(room: Room, fields: Fields) -> Answer:
     return {}
 
 
+SHIFTS = ("lateral_mm", "longitudinal_mm", "vertical_mm")
+
+
+def _patient_breathe(room: Room, fields: Fields) -> Answer:
+    if fields.get("on") is False:
+        room.hold_breath()
+        return {}
+    drifts = [f"drift_{name}_per_min" for name in SHIFTS]
+    baselines = [f"baseline_{name}" for name in SHIFTS]
+    known = [*SHIFTS, "period_s", *drifts, *baselines, "irregularity"]
+    unknown = set(fields) - set(known) - {"id", "op", "on"}
+    if unknown:
+        raise SimulatorError(
+            f"patient.breathe has no fields {sorted(unknown)}; it has on, {', '.join(known)}"
+        )
+    room.breathe(
+        [_number(fields, name, 0.0) for name in SHIFTS],
+        _number(fields, "period_s", 4.0),
+        drift_mm_per_min=[_number(fields, name, 0.0) for name in drifts],
+        baseline_mm=[_number(fields, name, 0.0) for name in baselines],
+        irregularity=_number(fields, "irregularity", 0.0),
+    )
+    return {}
+
+
 def _marker_shift(room: Room, fields: Fields) -> Answer:
     index = _number(fields, "index")
     if not (index.is_integer() and index >= 0):
@@ -231,6 +256,7 @@ OPERATIONS: dict[str, Callable[[Room, Fields], Answer]] = {
     "truth": _truth,
     "time": _time,
     "patient.shift": _patient_shift,
+    "patient.breathe": _patient_breathe,
     "marker.shift": _marker_shift,
     "scene": _scene,
     "imager.view": _imager_view,

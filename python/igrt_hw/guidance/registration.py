@@ -28,6 +28,7 @@ from igrt_hw.geometry import Correction, Frame
 from igrt_hw.guidance.attenuation import Emphasis
 from igrt_hw.guidance.attenuation import curve as emphasis_curve
 from igrt_hw.guidance.ct import CtVolume
+from igrt_hw.guidance.geometry_error import feigned_motion
 from igrt_hw.guidance.mask import body_mask
 from igrt_hw.guidance.refusal import InputRefused
 from igrt_hw.models.base import Frozen
@@ -116,11 +117,14 @@ class View:
 
     `image` is (rows, cols) of `geometry`, line integrals of attenuation (`igrt_hw.guidance.panel`); NaN marks
     pixels that hold nothing. `region` is True where the image is to be used; None means everywhere.
+    `geometry_covariance` (9, 9) is that of the geometry as it was calibrated (`FlexMap.covariance_at`); None says
+    nothing of it, and then the result's covariance does not either.
     """
 
     image: NDArray[np.float32]
     geometry: PanelGeometry
     region: NDArray[np.bool_] | None = None
+    geometry_covariance: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,7 +152,8 @@ class RegistrationResult(Frozen):
     `correction` is in the fixed frame about the isocentre: C . (fixed <- patient) is the planned pose. It is
     None when the verdict is `refused`. `covariance` is that of its six numbers, (6, 6), mm and degrees, in
     the order lateral, longitudinal, vertical, rotation, pitch, roll; `residual_covariance` is what the
-    residuals alone say, before the model error of `docs/validation.md` is added. `residual_at_target_mm` is the miss at
+    residuals alone say, before the model error of `docs/validation.md` and what the calibrated geometry errs by
+    (`View.geometry_covariance`) are added. `residual_at_target_mm` is the miss at
     the target that is exceeded in 5 % of cases, by that covariance.
     """
 
@@ -355,9 +360,18 @@ class _Request:
             target_mm=self.target_mm,
             scatter=self.scatter,
             prior_sigma=astuple(self.prior),
+            geometry_motion=self._geometry_motion(),
             cancel=self.cancel,
         )
         return _result(outcome, self.freedom, (time.perf_counter() - begin) * 1e3)
+
+    def _geometry_motion(self) -> list[list[float]] | None:
+        """What the calibrated geometries' own errors add; None where no view tells of any."""
+        known = [(view.geometry, view.geometry_covariance) for view in self.views]
+        if all(covariance is None for _, covariance in known):
+            return None
+        rows: list[list[float]] = feigned_motion(known, _FREE[self.freedom]).tolist()
+        return rows
 
 
 def _result(

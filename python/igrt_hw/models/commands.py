@@ -143,6 +143,13 @@ class ReleaseBeam(Frozen):
     kind: Literal["release_beam"] = "release_beam"
 
 
+class MonitorTarget(Frozen):
+    """Have the target watched in low-dose views while the beam is on, or end it and park the arms."""
+
+    kind: Literal["monitor_target"] = "monitor_target"
+    on: bool
+
+
 class AcknowledgeAlarm(Frozen):
     """Silence an alarm. It never clears it."""
 
@@ -230,6 +237,7 @@ Command = Annotated[
     | Arm
     | Stop
     | ReleaseBeam
+    | MonitorTarget
     | AcknowledgeAlarm
     | ResetFault
     | NextIsocentre

@@ -5,6 +5,7 @@ from typing import Literal
 
 from igrt_hw.models.base import Frozen
 from igrt_hw.models.imaging import DoseView
+from igrt_hw.models.monitoring import TargetView
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.proposal import Approval, Proposal, RegistrationSummary, Verification
 from igrt_hw.models.qa import QaStanding, QaView
@@ -140,7 +141,7 @@ class ImageView(Frozen):
     """One corrected kV image that can be fetched from `/api/images/{image_uid}`."""
 
     image_uid: str
-    purpose: Literal["setup", "verification"]
+    purpose: Literal["setup", "verification", "monitoring"]
     source_angle_deg: float
     acquired_utc: str
     rows: int
@@ -210,5 +211,7 @@ class SupervisorStatus(Frozen):
     """Whether daily QA passed today, as asked when the patient was opened or a run finished; None: not asked yet."""
     procedure: str = ""
     """Name of the procedure (`/api/procedures`) that this state asks for; empty: none."""
+    target: TargetView | None = None
+    """The target as it is watched while the beam is on; None: it is not watched."""
     alarms_per_hour: int = 0
     """Alarms raised within the last hour."""

@@ -40,7 +40,7 @@ class Exposure:
 @dataclass(frozen=True, slots=True)
 class FractionDose:
     """The exposures of one fraction: their number, mAs, dose-area product, and estimated skin dose of the worst
-    entrance. `single` are those that are of no scan."""
+    entrance. `single` are those that are of no scan and of no watch over the target."""
 
     fraction: int
     exposures: int
@@ -159,7 +159,7 @@ def _fraction(number: int, taken: list[Exposure], protocol: ImagingProtocol) -> 
     return FractionDose(
         fraction=number,
         exposures=len(taken),
-        single=sum(not one.scan_uid for one in taken),
+        single=sum(not one.scan_uid and one.purpose != "monitoring" for one in taken),
         mas=sum(one.mas for one in taken),
         dose_area_uGycm2=sum(one.dose_area_uGycm2 for one in taken),
         # Nobody knows through which skin a lost exposure went: it is added to the worst.

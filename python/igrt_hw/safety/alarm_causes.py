@@ -109,6 +109,16 @@ def _loop(m: Memory) -> list[Cause]:
         found.append(
             Cause("void", MEDIUM, m.reason, "The proposal is void; follow what is needed next.")
         )
+    if m.beam_held:
+        found.append(
+            Cause(
+                "target",
+                HIGH,
+                f"the beam is held. {m.beam_held}",
+                "Look at the patient. Release the beam when the target is back; else end the watch and verify anew.",
+                latched=True,
+            )
+        )
     if m.state is LoopState.HELD:
         found.append(Cause("held", LOW, m.reason, "Hold the enable to go on, or STOP."))
     if m.state is LoopState.REJECTED:

@@ -49,6 +49,10 @@ class Answers(Loop):
                 self._images_acquired(event, now_us)
             case ev.RegistrationDone() if waiting.kind == "registration":
                 self._registration_done(event, now_us)
+            case ev.TargetSeen() if waiting.kind == "monitoring":
+                self._target_seen(event, now_us)
+            case ev.ImagerParked() if waiting.kind == "parking":
+                pass
             case ev.PathChecked() if waiting.kind == "path check":
                 self._path_checked(event, now_us)
             case ev.PlanUploaded() if waiting.kind == "upload":
@@ -89,8 +93,18 @@ class Answers(Loop):
                 self._emit(fx.SetBeamGate(self._next_request(), energise=False))
             case "fault reset":
                 m.reset_asked = False
+            case "monitoring":
+                self._view_failed(event.sentence, now_us)
             case _:
                 pass
+
+    def _target_seen(self, event: ev.TargetSeen, now_us: int) -> None:
+        """Taken by the layer that watches the target."""
+        raise NotImplementedError
+
+    def _view_failed(self, sentence: str, now_us: int) -> None:
+        """Taken by the layer that watches the target."""
+        raise NotImplementedError
 
     def _images_acquired(self, event: ev.ImagesAcquired, now_us: int) -> None:
         m, stamp = self._m, event.stamp

@@ -11,7 +11,7 @@ from igrt_hw.safety.approvals import (
     axis_shifts,
 )
 from igrt_hw.safety.guards import Ask
-from igrt_hw.safety.timekeeper import Timekeeper
+from igrt_hw.safety.target_watch import TargetWatch
 from igrt_hw.safety.transitions import (
     IN_MOTION,
     Trigger,
@@ -23,7 +23,7 @@ HELD_CAUSES = frozenset({"enable released", "lease late"})
 OWN_STOP_WINDOW_US = 1_000_000  # a STOP of ours is seen in telemetry within this time
 
 
-class CouchWatch(Timekeeper):
+class CouchWatch(TargetWatch):
     """Follows the couch, at rest and in motion."""
 
     def _couch_heard(self, couch: ev.CouchHeard, now_us: int) -> None:

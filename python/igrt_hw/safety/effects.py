@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from igrt_hw.models.commands import DrawnRegion, HandMatch
+from igrt_hw.models.monitoring import MonitoringRule
 from igrt_hw.models.plan import PlannedField
 from igrt_hw.safety.motion_plan import MotionPlan
 
@@ -36,6 +37,26 @@ class RegisterImages:
     by_hand: HandMatch | None = None
     regions: tuple[DrawnRegion, ...] = ()
     asked_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewTarget:
+    """Take one low-dose view where the gantry stands and say where the markers put the target. `first`: the followed
+    state begins anew. Answer: `TargetSeen` or `RequestFailed`."""
+
+    request: int
+    plan_uid: str
+    isocentre_id: str
+    site: str
+    rule: MonitoringRule
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ParkImager:
+    """Park the imager's arms after views of the target. Answer: `ImagerParked` or `RequestFailed`."""
+
+    request: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +172,8 @@ class Answer:
 Effect = (
     AcquireImages
     | RegisterImages
+    | ViewTarget
+    | ParkImager
     | CheckPath
     | UploadPlan
     | Execute

@@ -165,6 +165,28 @@ class RegistrationDone:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetSeen:
+    """Answer to `ViewTarget`: where the markers put it, shift from its planned place, fixed frame, mm. `at_us`: when
+    it was exposed, by the supervisor's clock. `seen`: the markers that were recognised; none: the rest is old."""
+
+    request: int
+    at_us: int
+    deviation_mm: tuple[float, float, float]
+    sigma_mm: tuple[float, float, float]
+    distance_mm: float
+    seen: tuple[str, ...]
+    image_uid: str = ""
+    dose_area_uGycm2: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImagerParked:
+    """Answer to `ParkImager`."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
 class PathChecked:
     """Answer to `CheckPath`: certified clearance of the straight axis path, with the hash of the model it used."""
 
@@ -245,6 +267,8 @@ Event = (
     | TerminalLost
     | ImagesAcquired
     | RegistrationDone
+    | TargetSeen
+    | ImagerParked
     | PathChecked
     | PlanUploaded
     | ExecuteAccepted

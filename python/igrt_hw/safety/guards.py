@@ -10,6 +10,7 @@ from igrt_hw.models.commands import (
     Arm,
     ConfirmSetup,
     EnterMode,
+    MonitorTarget,
     NextIsocentre,
     OpenPatient,
     OverrideSetup,
@@ -39,6 +40,7 @@ class Ask:
         return self.event if isinstance(self.event, UserCommand) else None
 
 
+MARKERS_MIN = 2  # one spot may be anything
 GuardFunction = Callable[[Memory, Ask], str | None]
 
 
@@ -47,9 +49,11 @@ def _always(m: Memory, ask: Ask) -> str | None:
 
 
 def _busy(m: Memory) -> str | None:
-    if not m.pending:
+    # A view of the target runs beside what people do; whatever needs the imager ends it first.
+    waiting = [p for p in m.pending.values() if p.kind != "monitoring"]
+    if not waiting:
         return None
-    running = next(iter(m.pending.values()))
+    running = waiting[0]
     return f"{running.kind} is running; wait for it or STOP"
 
 
@@ -386,6 +390,22 @@ def _beam_allowed(m: Memory, ask: Ask) -> str | None:
     return m.images_problem or _busy(m) or _in_the_way(m, ask, Act.BEAM)
 
 
+def _target_watchable(m: Memory, ask: Ask) -> str | None:
+    user = ask.user
+    if user is None or not isinstance(user.command, MonitorTarget) or m.plan is None:
+        return "nobody asks for the target to be watched"
+    if not user.command.on:
+        return None if m.target is not None else "the target is not watched"
+    if m.target is not None:
+        return "the target is watched already"
+    if len(m.plan.markers) < MARKERS_MIN:
+        return (
+            f"the plan has {len(m.plan.markers)} marker(s) and {MARKERS_MIN} are needed to watch the target: it cannot "
+            "be watched in this plan"
+        )
+    return _busy(m) or _in_the_way(m, ask, Act.IMAGING)
+
+
 def _isocentre_of_plan(m: Memory, ask: Ask) -> str | None:
     user = ask.user
     if user is None or not isinstance(user.command, NextIsocentre) or m.plan is None:
@@ -458,6 +478,7 @@ GUARDS: dict[Guard, GuardFunction] = {
     Guard.PATIENT_IS_BOUND: _patient_is_bound,
     Guard.BEAM_ALLOWED: _beam_allowed,
     Guard.NO_FAULT_LATCHED: _no_fault_latched,
+    Guard.TARGET_WATCHABLE: _target_watchable,
     Guard.ISOCENTRE_OF_PLAN: _isocentre_of_plan,
     Guard.MANUAL_ALLOWED: _manual_allowed,
     Guard.MODE_MAY_CHANGE: _mode_may_change,

@@ -47,6 +47,8 @@ class Situation:
     gantry_deg: float | None
     """How far the gantry has turned since the clearance of the path was certified; None: nothing was certified."""
     faults: tuple[str, ...]
+    target: str | None = None
+    """What the watched target has against the beam, empty for nothing; None: nobody asks for it to be watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +299,14 @@ CONTRACTS: tuple[Contract, ...] = (
         frozenset({Act.IMAGING, Act.BEAM}),
         lambda s: s.imager is not None and s.imager.door_closed,
         _door_detail,
+    ),
+    Contract(
+        "Target Position",
+        "A target that is watched was seen of late, within its limit, and one that has to be watched is.",
+        frozenset({Act.BEAM}),
+        lambda s: not s.target,
+        lambda s: s.target or "within its limit",
+        lambda s: s.target is not None,
     ),
     Contract(
         "Hardware Channel",

@@ -28,10 +28,13 @@ from igrt_hw.safety.interlocks import Situation
 from igrt_hw.safety.motion_plan import MotionPlan
 from igrt_hw.safety.proposals import Draft
 from igrt_hw.safety.rules import Mode, SiteRule, SupervisorConfig
+from igrt_hw.safety.target import Target, target_problem
 
 Heard = TypeVar("Heard")
 PendingKind = Literal[
     "imaging",
+    "monitoring",
+    "parking",
     "registration",
     "path check",
     "upload",
@@ -184,6 +187,9 @@ class Memory:
     rest_axes: tuple[float, ...] | None = None
     """Where the couch has to stand while it is at rest: at the images, later at the arrival."""
     verification: Verification | None = None
+    target: Target | None = None
+    beam_held: str = ""
+    """Why the target took the beam away; empty from the next release on."""
 
     couch: Device[CouchHeard] = field(default_factory=Device)
     imager: Device[ImagerHeard] = field(default_factory=Device)
@@ -268,6 +274,9 @@ class Memory:
     def situation(self, now_us: int) -> Situation:
         """What the interlocks judge."""
         couch = self.couch.last
+        target = target_problem(
+            self.target, self.rule.monitoring, self.mode == "clinical rehearsal", now_us
+        )
         return Situation(
             config=self.config,
             couch=couch,
@@ -285,4 +294,5 @@ class Memory:
             else self.model.difference(self.rest_axes, couch.primary),
             gantry_deg=self._gantry_since_path(),
             faults=self.device_faults() + tuple(self.host_faults.values()),
+            target=target,
         )

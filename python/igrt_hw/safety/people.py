@@ -54,6 +54,7 @@ class People(DailyQa):
             "reject": self._reject,
             "arm": self._arm,
             "release_beam": self._release_beam,
+            "monitor_target": self._monitor_target,
             "acknowledge_alarm": self._acknowledge_alarm,
             "reset_fault": self._reset_fault,
             "next_isocentre": self._next_isocentre,
@@ -168,6 +169,8 @@ class People(DailyQa):
 
     def _acquire_images(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
         m = self._m
+        if self._choose(T.ACQUIRE_IMAGES, Ask(now_us, user))[0] is not None:
+            self._end_watch("other images are wanted", now_us, park=False)
         answer = self._simple(T.ACQUIRE_IMAGES, user, now_us)
         if not answer.accepted or m.isocentre is None:
             return answer
@@ -428,11 +431,28 @@ class People(DailyQa):
     def _release_beam(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
         answer = self._simple(T.RELEASE_BEAM, user, now_us)
         if answer.accepted:
+            self._m.beam_held = ""
             life = self._m.config.gate_us
             request = self._await("beam gate", "releasing the hold", life, user.username, now_us)
             self._emit(fx.RefreshPermission("couch", now_us + self._m.config.permission_us))
             self._emit(fx.SetBeamGate(request, energise=True))
         return answer
+
+    def _monitor_target(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
+        m, command = self._m, user.command
+        answer = self._simple(T.MONITOR_TARGET, user, now_us)
+        if not answer.accepted or not isinstance(command, commands.MonitorTarget):
+            return answer
+        if command.on:
+            self._begin_watch(user.username, now_us)
+            return fx.Answer(
+                True, f"The target is watched; {m.rule.monitoring.limit_mm:g} mm hold the beam."
+            )
+        self._end_watch(f"ended by {user.username}", now_us, park=True)
+        self._hold_beam(now_us)
+        return fx.Answer(
+            True, "The target is not watched any more." + f" {m.images_problem}".rstrip()
+        )
 
     def _acknowledge_alarm(self, user: ev.UserCommand, now_us: int) -> fx.Answer:
         command = user.command
@@ -498,7 +518,9 @@ class People(DailyQa):
     def _forget_patient(self) -> None:
         """Nothing of one patient reaches the next: queues, tokens, proposals, images, what was executed."""
         m = self._m
+        self._end_watch("the patient was closed", self._now_us, park=True)
         self._drop_pending("the patient was closed")
+        m.beam_held = ""
         self._drop_images("")
         m.images_problem, m.candidate, m.candidate_problem = "", None, ""
         m.plan, m.isocentre, m.fraction, m.setup_confirmed = None, None, None, False

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from igrt_hw.models.base import Frozen
+from igrt_hw.models.monitoring import MonitoringRule
 from igrt_hw.models.plan import PatientPosition
 from igrt_hw.models.qa import QaLevel
 from igrt_hw.models.users import Role
@@ -64,6 +65,8 @@ class SiteRule(Frozen):
     daily_qa: Literal["required", "warned", "not asked"] = "warned"
     daily_qa_level: QaLevel = "general"
     second_person_checks: tuple[str, ...] = SECOND_PERSON_CHECKS
+    # 3 mm for 5 s: the gating limit of the KIM trials (Keall et al., IJROBP 2015). Two views at 5 s stand for it.
+    monitoring: MonitoringRule = MonitoringRule()
 
     @model_validator(mode="after")
     def _ordered(self) -> SiteRule:
@@ -101,6 +104,7 @@ SITE_RULES: tuple[SiteRule, ...] = (
     GENERAL.model_copy(
         update={
             "site": "lung_sbrt",
+            "monitoring": MonitoringRule(limit_mm=3.0, interval_us=4 * SECOND_US),
             "daily_qa_level": "stereotactic",
             "pose_gate_mm": 0.5,
             "pose_gate_deg": 0.3,
@@ -111,6 +115,7 @@ SITE_RULES: tuple[SiteRule, ...] = (
     GENERAL.model_copy(
         update={
             "site": "spine_sbrt",
+            "monitoring": MonitoringRule(limit_mm=1.5),  # [P]
             "daily_qa_level": "stereotactic",
             "warn_mm": 5.0,
             "warn_deg": 1.0,
@@ -246,6 +251,8 @@ class SupervisorConfig(Frozen):
     reset_us: int = 5 * SECOND_US
     home_us: int = 2 * SECOND_US
     imaging_us: int = 5 * MINUTE_US
+    view_us: int = 20 * SECOND_US
+    park_us: int = 40 * SECOND_US
     scan_us: int = 15 * MINUTE_US
     registration_us: int = 10 * MINUTE_US
     path_check_us: int = 3 * MINUTE_US

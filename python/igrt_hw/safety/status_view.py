@@ -20,6 +20,7 @@ from igrt_hw.safety.memory import Memory, QaSession
 from igrt_hw.safety.procedures import OF_STATE
 from igrt_hw.safety.qa_tests import QA_TESTS
 from igrt_hw.safety.supervisor import Supervisor
+from igrt_hw.safety.target_watch import target_view
 from igrt_hw.safety.transitions import NEEDED_NEXT
 
 NEVER_MS = 3_600_000.0  # an age for what is not heard at all; shown as stale in any case
@@ -81,6 +82,7 @@ def status(
         dose=around.dose,
         qa=_qa(m),
         daily_qa=m.daily_qa,
+        target=target_view(m, now_us),
         procedure=procedure.name if (procedure := OF_STATE.get(m.state)) is not None else "",
         alarms_per_hour=supervisor.alarms.rate_per_hour(now_us),
     )
@@ -124,8 +126,11 @@ def _qa_step(qa: QaSession, test: QaTest) -> QaStep:
 
 def needed_next(m: Memory) -> str:
     """What the operator does next, by state and by what is open within it."""
-    if m.pending:
-        return f"Wait: {next(iter(m.pending.values())).kind} is running. STOP ends it."
+    running = next((p for p in m.pending.values() if p.kind != "monitoring"), None)
+    if running is not None:
+        return f"Wait: {running.kind} is running. STOP ends it."
+    if m.state is LoopState.VERIFIED and m.target is not None and m.target.views == 0:
+        return "Wait for the first view of the target; then release the beam."
     if m.state is LoopState.ARRIVED and m.stamp is not None and not m.images_problem:
         return "Register the verification images."
     if m.state is LoopState.CHECKED and m.approvals and m.proposal is not None:

@@ -119,6 +119,8 @@ class Timekeeper(Answers):
         if couch is not None and settled and not couch.beam_gate_energised:
             found.append("the couch reports the beam gate as not energised")
         if found:
+            target = [text for text in found if text.startswith("Target Position")]
+            m.beam_held = "; ".join(target)
             self._fire(T.BEAM_LOST, Ask(now_us), "beam held: " + "; ".join(found))
 
     def _grant_permission(self, now_us: int) -> None:
@@ -126,7 +128,7 @@ class Timekeeper(Answers):
         m, until = self._m, now_us + self._m.config.permission_us
         moving = m.state in IN_MOTION or self._arming()
         gate = m.state is S.BEAM_READY or m.pending_of("beam gate") is not None
-        imaging = m.pending_of("imaging") is not None
+        imaging = m.pending_of("imaging", "monitoring", "parking") is not None
         m.permission = False
         if not (moving or gate or imaging):
             return

@@ -48,6 +48,7 @@ class Trigger(StrEnum):
     RESET_FAULT = "reset fault"
     FAULTS_CLEARED = "faults cleared"
     RELEASE_BEAM = "release beam"
+    MONITOR_TARGET = "monitor target"
     BEAM_GATE_ENERGISED = "beam gate energised"
     BEAM_LOST = "beam interlock lost"
     CLOSE_PATIENT = "close patient"
@@ -87,6 +88,7 @@ class Guard(StrEnum):
     PATIENT_IS_BOUND = "a patient is bound"
     BEAM_ALLOWED = "beam interlocks hold, verification is fresh"
     NO_FAULT_LATCHED = "no fault is latched"
+    TARGET_WATCHABLE = "the plan has markers, imaging interlocks hold"
     ISOCENTRE_OF_PLAN = "another isocentre of the bound plan, nothing is running"
     MANUAL_ALLOWED = "interlocks of manual motion hold, nothing else is running"
     MODE_MAY_CHANGE = "another mode, the couch is at rest, no fault is latched"
@@ -483,6 +485,13 @@ TABLE: tuple[Transition, ...] = (
     # Beam and end.
     _row(S.VERIFIED, T.RELEASE_BEAM, G.BEAM_ALLOWED, None, "The beam gate is asked to energise."),
     _row(S.VERIFIED, T.BEAM_GATE_ENERGISED, G.BEAM_ALLOWED, S.BEAM_READY, "The hold is released."),
+    _row(
+        (S.VERIFIED, S.BEAM_READY),
+        T.MONITOR_TARGET,
+        G.TARGET_WATCHABLE,
+        None,
+        "The target is watched in low-dose views, or not any more.",
+    ),
     _row(
         S.BEAM_READY,
         T.BEAM_LOST,

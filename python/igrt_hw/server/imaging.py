@@ -37,7 +37,7 @@ from igrt_hw.server.errors import JobError
 from igrt_hw.server.panel import PanelKeeper
 
 Progress = Callable[[str, float], None]
-Purpose = Literal["setup", "verification"]
+Purpose = Literal["setup", "verification", "monitoring"]
 
 COUCH_SAMPLES_MAX = 6000  # five minutes at 20 Hz
 AROUND_EXPOSURE_US = 150_000  # telemetry comes every 50 ms: three samples before and after
@@ -158,6 +158,46 @@ class ImageTaker:
         self._new_uid = new_uid
         self._known = known
         self._panel = PanelKeeper(imager, known, clock_us=clock_us)
+
+    def look(
+        self,
+        protocol: ImagingProtocol,
+        mas_share: float,
+        cancel: threading.Event,
+        progress: Progress,
+        *,
+        exposed: Exposed = lambda _: None,
+    ) -> tuple[StoredImage, int]:
+        """One low-dose view where the gantry stands now, with the arms left out for the next; and when it was exposed.
+
+        `mas_share` of the mAs of the protocol's view, by a shorter exposure: motion blurs less. Raises as `take`.
+        """
+        told = self._imager.telemetry
+        if told is None:
+            raise JobError("the imager was never heard: nobody knows where its source stands")
+        angle = wrap_deg(told.gantry_deg + self._imager.source_offset_deg)
+        wanted = Technique.of(protocol, angle)
+        view = _viewed(angle, wanted.model_copy(update={"ms": wanted.ms * mas_share}))
+        self._pose_is_known(view)
+        meter = DoseMeter(self._imager, exposed)
+        try:
+            calibration = self._calibrate(view, cancel, progress)
+            acquire = partial(self._imager.acquire, view, cancel, progress)
+            frame = self._patiently(acquire, cancel)
+            image_view = self._image_view(frame, "monitoring")
+            meter.told(image_view)
+        except Exception:
+            self._panel.forget()
+            meter.settle()
+            raise
+        self._around(frame)
+        image = self._panel.corrected(frame, calibration)
+        return self._stored(frame, view, image_view, image), _known(frame.begin_us)
+
+    def park(self, cancel: threading.Event) -> None:
+        """Park the arms after views of the target. Raises as `take`."""
+        self._imager.prepare(False).result(5.0)
+        self._patiently(lambda: self._imager.park_arms(cancel), cancel)
 
     def take(
         self,
@@ -284,15 +324,7 @@ class ImageTaker:
 
     def _view(self, field: PlannedField, protocol: ImagingProtocol | None) -> View:
         wanted = self._technique if protocol is None else Technique.of(protocol, field.angle_deg)
-        return View(
-            source_angle_deg=field.angle_deg,
-            kvp=wanted.kvp,
-            ma=wanted.ma,
-            ms=wanted.ms,
-            beam_filter=wanted.beam_filter,
-            binning=wanted.binning,
-            field_mm=wanted.field_mm,
-        )
+        return _viewed(field.angle_deg, wanted)
 
     def _calibrate(
         self, view: View, cancel: threading.Event, progress: Progress
@@ -430,6 +462,18 @@ class ImageTaker:
 
 def _nearest(angles_deg: Sequence[float], wanted_deg: float) -> float:
     return min(angles_deg, key=lambda angle: abs(wrap_deg(angle - wanted_deg)))
+
+
+def _viewed(source_angle_deg: float, technique: Technique) -> View:
+    return View(
+        source_angle_deg=source_angle_deg,
+        kvp=technique.kvp,
+        ma=technique.ma,
+        ms=technique.ms,
+        beam_filter=technique.beam_filter,
+        binning=technique.binning,
+        field_mm=technique.field_mm,
+    )
 
 
 def _scan_view(protocol: ScanProtocol) -> View:

@@ -152,7 +152,10 @@ def register_pair(
     `cancel`, pulled by a STOP from another thread, ends it with `RegistrationCancelled`: nothing was found.
     """
     placement = Placement.of(plan.loaded, isocentre_id)
-    views = [View(image.line_integrals, image.geometry, image.region) for image in images]
+    views = [
+        View(image.line_integrals, image.geometry, image.region, image.geometry_covariance)
+        for image in images
+    ]
     result = register(
         plan.patient,
         views,

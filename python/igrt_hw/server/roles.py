@@ -28,6 +28,7 @@ COMMAND_RIGHTS: Mapping[str, frozenset[Role]] = MappingProxyType(
         "arm": _TREATING,
         "stop": _EVERYBODY,
         "release_beam": _TREATING,
+        "monitor_target": _TREATING,
         "acknowledge_alarm": _EVERYBODY,
         "reset_fault": _TECHNICAL,
         "next_isocentre": _TREATING,

@@ -27,6 +27,7 @@ from igrt_hw.devices.imager import ClpImager
 from igrt_hw.devices.pendant import ClpPendant
 from igrt_hw.geometry import Correction
 from igrt_hw.guidance.imaging_protocol import protocol_for
+from igrt_hw.guidance.intrafraction import MonitorVerdict
 from igrt_hw.link.runner import Line as SerialLine
 from igrt_hw.link.runner import LineEvent
 from igrt_hw.link.session import Lost, Opened
@@ -87,6 +88,7 @@ from igrt_hw.server.registering import (
 from igrt_hw.server.room_view import RoomViewer, Standing
 from igrt_hw.server.scribe import Scribe, ScribeError
 from igrt_hw.server.sessions import UserSession
+from igrt_hw.server.target_tracking import TargetTracker, target_seen
 
 logger = logging.getLogger(__name__)
 
@@ -177,6 +179,9 @@ class Service:
         self.room_viewer = RoomViewer(
             parts.machine, parts.checker.surfaces, self.standing, parts.clock_us
         )
+        self._tracker: TargetTracker | None = None
+        # A view of the target runs beside what people do: whoever comes second waits until the imager is free.
+        self._imager_free = threading.Lock()
         self._broken = ""
         self._ticked_us = 0
         self._status_cache: tuple[int, str] = (-STATUS_AGE_US_MAX, "")
@@ -321,6 +326,10 @@ class Service:
                 self._register(effect)
             case fx.CheckPath():
                 self._check_path(effect)
+            case fx.ViewTarget():
+                self._view_target(effect)
+            case fx.ParkImager():
+                self._park_imager(effect)
             case _ if self._hands.carry_out(effect):
                 pass
             case _:
@@ -407,13 +416,11 @@ class Service:
                 effect.request, pair.stamp, tuple(image.view for image in pair.images)
             )
 
-        self._job(
-            effect.request,
-            "imaging",
-            lambda tell: (
-                taker.scan(effect.purpose, cancel, tell, exposed=exposed)
-                if effect.modality == "cone beam"
-                else taker.take(
+        def work(tell: Progress) -> AcquiredPair:
+            with self._imager_free:
+                if effect.modality == "cone beam":
+                    return taker.scan(effect.purpose, cancel, tell, exposed=exposed)
+                return taker.take(
                     effect.fields,
                     effect.purpose,
                     cancel,
@@ -421,8 +428,45 @@ class Service:
                     protocol=protocol_for(effect.site),
                     exposed=exposed,
                 )
-            ),
-            done,
+
+        self._job(effect.request, "imaging", work, done)
+
+    def _view_target(self, effect: fx.ViewTarget) -> None:
+        """One view, and where its markers put the target. Its follower lives as long as the watch."""
+        cancel, taker, memory = self._cancel, self._parts.taker, self._supervisor.memory
+        patient_id = memory.plan.patient.patient_id if memory.plan is not None else ""
+        exposed = self._exposure_note(patient_id, memory.fraction, "monitoring")
+        if effect.first or self._tracker is None:
+            plan = self._parts.plans[effect.plan_uid]
+            self._tracker = TargetTracker.of(plan, effect.isocentre_id)
+        tracker = self._tracker
+
+        def work(tell: Progress) -> tuple[StoredImage, MonitorVerdict]:
+            with self._imager_free:
+                image, at_us = taker.look(
+                    protocol_for(effect.site), effect.rule.mas_share, cancel, tell, exposed=exposed
+                )
+            return image, tracker.viewed(image, at_us, effect.rule)
+
+        def done(found: tuple[StoredImage, MonitorVerdict]) -> ev.Event:
+            image, verdict = found
+            # The last view is kept to be looked at; the ones before it are in the record by their numbers.
+            for uid in [u for u, i in self._shelf.images.items() if i.view.purpose == "monitoring"]:
+                del self._shelf.images[uid]
+            self._shelf.images[image.view.image_uid] = image
+            return target_seen(effect.request, verdict, image)
+
+        self._job(effect.request, "a view of the target", work, done)
+
+    def _park_imager(self, effect: fx.ParkImager) -> None:
+        cancel, taker = self._cancel, self._parts.taker
+
+        def work(_: Progress) -> None:
+            with self._imager_free:
+                taker.park(cancel)
+
+        self._job(
+            effect.request, "parking the arms", work, lambda _: ev.ImagerParked(effect.request)
         )
 
     def _exposure_note(
@@ -628,6 +672,7 @@ class Service:
             raise AssertionError(f"the supervisor did not answer {command.kind}")
         if answer.accepted and command.kind == "close_patient":
             self._shelf = _Shelf()
+            self._tracker = None
         if answer.accepted and command.kind in ("open_patient", "close_patient"):
             self._dose = None
             self._refresh_dose()

@@ -79,9 +79,9 @@ pub struct ModelError {
 impl Default for ModelError {
     fn default() -> Self {
         Self {
-            inflation: 1.3,
+            inflation: 1.35,
             shift_mm: 0.0,
-            turn_deg: 0.0,
+            turn_deg: 0.003,
         }
     }
 }
@@ -136,6 +136,9 @@ pub struct Settings {
     pub isa: Isa,
     /// What is added to the covariance of the residuals.
     pub model_error: ModelError,
+    /// Covariance of the small motion (mm and radians, fixed frame, about the isocentre) that errors of the calibrated geometry feign;
+    /// it is added as it is.
+    pub geometry: Matrix6<f64>,
     /// Looked at before every step.
     pub cancel: CancelFlag,
 }
@@ -151,6 +154,7 @@ impl Default for Settings {
             scatter: true,
             isa: Isa::best(),
             model_error: ModelError::default(),
+            geometry: Matrix6::zeros(),
             cancel: CancelFlag::default(),
         }
     }
@@ -665,7 +669,7 @@ fn summarise(
 ) -> Outcome {
     let correction = planned * found.pose.inverse();
     let residuals = sandwich(systems, prior, &settings.free);
-    let motion = settings.model_error.added_to(&residuals, &settings.free);
+    let motion = settings.model_error.added_to(&residuals, &settings.free) + settings.geometry;
     let at_target = covariance_at_target(&correction, &motion, &settings.target);
     let moved = found.pose * prior.nominal.inverse();
     Outcome {

@@ -6,7 +6,9 @@ use igrt_imaging::{
     AttenuationCurve, CancelFlag, ImagingError, Limits, ModelError, Outcome, PanelGeometry,
     Projection, Pyramid, Settings, Verdict, View, Volume, project_exact, project_fast, register,
 };
-use nalgebra::{Isometry3, Matrix3, Matrix4, Point3, Rotation3, Translation3, UnitQuaternion};
+use nalgebra::{
+    Isometry3, Matrix3, Matrix4, Matrix6, Point3, Rotation3, Translation3, UnitQuaternion,
+};
 use numpy::ndarray::Array2;
 use numpy::{IntoPyArray, PyArray2, PyReadonlyArray2, PyReadonlyArray3, PyUntypedArrayMethods};
 use pyo3::create_exception;
@@ -491,7 +493,7 @@ type PyView<'py> = (
 /// Register one to four views with a volume; see `igrt_imaging::register`.
 #[pyfunction]
 #[pyo3(signature = (volume, views, nominal, planned, *, free, limits, level_offsets_mm, target_mm, scatter,
-    prior_sigma=[f64::INFINITY; 6], model_error=None, cancel=None))]
+    prior_sigma=[f64::INFINITY; 6], model_error=None, geometry_motion=None, cancel=None))]
 #[allow(
     clippy::too_many_arguments,
     reason = "keyword arguments of the Python function"
@@ -509,6 +511,7 @@ pub(crate) fn register_views(
     scatter: bool,
     prior_sigma: [f64; 6],
     model_error: Option<[f64; 3]>,
+    geometry_motion: Option<[[f64; 6]; 6]>,
     cancel: Option<&PyCancelFlag>,
 ) -> PyResult<PyRegistrationOutcome> {
     let (nominal, planned) = (rigid(nominal, "nominal")?, rigid(planned, "planned")?);
@@ -545,6 +548,9 @@ pub(crate) fn register_views(
                 shift_mm: mm,
                 turn_deg: deg,
             }
+        }),
+        geometry: geometry_motion.map_or_else(Matrix6::zeros, |rows| {
+            Matrix6::from_row_iterator(rows.into_iter().flatten())
         }),
         cancel: cancel.map(|c| c.flag.clone()).unwrap_or_default(),
         ..Settings::default()
