@@ -75,7 +75,7 @@ def why_not_open(scene: Scene, username: str | None) -> str:
     if any(approval.username == username for approval in status.approvals):
         return (
             f"{username} has approved this shift already; "
-            "a second person approves it from a terminal of their own"
+            "a second person has to approve it: F5 lets them sign in"
         )
     refused = refusals(status.proposal)
     if refused:
@@ -84,6 +84,30 @@ def why_not_open(scene: Scene, username: str | None) -> str:
     if expires is None or expires <= 0:
         return "the shift has expired: take new images"
     return ""
+
+
+def needs_second(scene: Scene, username: str) -> bool:
+    """Whether this person has approved what could be approved by another one now."""
+    status = scene.status
+    if status is None or why_not_open(scene, None):
+        return False
+    return any(approval.username == username for approval in status.approvals)
+
+
+def why_not_second(scene: Scene, username: str) -> str:
+    """Return why this person cannot be the second one, or an empty string. Names differ by more than their case."""
+    if not username:
+        return "type the name of the second person"
+    user = scene.local.user
+    if user is not None and username.casefold() == user.username.casefold():
+        return f"{user.username} is signed in already: the second person must be another person"
+    status = scene.status
+    given = status.approvals if status else ()
+    if any(approval.username.casefold() == username.casefold() for approval in given):
+        return (
+            f"{username} has approved this shift already: the second person must be another person"
+        )
+    return why_not_open(scene, username)
 
 
 def _why_blocked(local: Local) -> str:

@@ -22,6 +22,12 @@ SCREENS: dict[str, tuple[LoopState, tuple[str, ...]]] = {
     "motion": (LoopState.MOVING, ("f6",)),
     "room": (LoopState.CHECKED, ("f10",)),
     "record": (LoopState.CHECKED, ("f9",)),
+    "qa": (LoopState.IDLE, ("ctrl+d",)),
+    "trends": (LoopState.CHECKED, ("ctrl+r",)),
+    "review_list": (LoopState.CHECKED, ("ctrl+p", "v", "tab", "enter")),
+    "procedures": (LoopState.FAULT, ("p", "right")),
+    "places": (LoopState.CHECKED, ("ctrl+p",)),
+    "fault": (LoopState.FAULT, ()),
 }
 
 

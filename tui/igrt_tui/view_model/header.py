@@ -62,8 +62,17 @@ def foot(scene: Scene, title: str, own: Keys, everywhere: Keys) -> Lines:
     return (
         line(" ", *answer_line(scene.local.answer, scene.local)),
         line(" ", *name, *key_line(own)),
-        line(" ", *key_line(everywhere, roomy=False)),
+        line(" ", *_everywhere(everywhere, scene.local.width)),
     )
+
+
+def _everywhere(keys: Keys, width: int) -> Line:
+    """Lay the keys out with a space after each if there is room; the ground of a key sets it apart in any case."""
+    spaced = key_line(keys, roomy=False)
+    if sum(len(span.text) for span in spaced) + 1 <= width:
+        return spaced
+    tight = key_line(keys[:1], roomy=False)  # HOLD keeps its space: it is read in a hurry
+    return (*tight, *(s for name, meaning in keys[1:] for s in (key(name), Span(f"{meaning} "))))
 
 
 def ordered_alarms(status: SupervisorStatus) -> tuple[Alarm, ...]:
