@@ -269,6 +269,9 @@ fn every_word_of_the_brakes_is_seen_in_their_feedback_or_in_the_way_of_the_couch
     assert!(stops_in(Some(300.0)) >= stops_in(None) + 290);
 }
 
+/// Target, word, value: whether it was seen before the press, and when after it.
+type See = dyn Fn(&str, &str, Option<f64>) -> (bool, Option<usize>);
+
 /// Presses for a second what a contact watches; when it was seen (ms), and whether before.
 fn pressed(
     target: &str,
@@ -304,7 +307,7 @@ fn every_word_of_a_touch_guard_and_of_the_emergency_stop_changes_when_it_is_seen
             host.room.set_estop(true);
         })
     };
-    let both: [&dyn Fn(&str, &str, Option<f64>) -> (bool, Option<usize>); 2] = [&guard, &estop];
+    let both: [&See; 2] = [&guard, &estop];
     for see in both {
         let target = "touch_guard.table_foot";
         assert_eq!(see(target, "", None), (false, Some(0)));

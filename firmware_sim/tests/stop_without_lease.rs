@@ -7,7 +7,6 @@
     reason = "a test may fail"
 )]
 
-#[allow(dead_code, reason = "shared with the other promises")]
 mod host;
 
 use host::Host;

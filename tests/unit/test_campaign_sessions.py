@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from igrt_hw.campaign.faults import plan_faults
+from igrt_hw.campaign.faults import Fault, plan_faults
 from igrt_hw.campaign.room import NoSimulatorError, room_factory
 from igrt_hw.campaign.runner import CampaignError, run_campaign
 from igrt_hw.campaign.session import run_session
@@ -110,6 +110,18 @@ def test_a_cluster_gives_the_same_campaign() -> None:
         there = run_campaign(60, 7, dask=cluster.scheduler_address)
     here = run_campaign(60, 7, jobs=1)
     assert there.log_hash == here.log_hash
+
+
+def test_copies_of_a_stop_that_a_stalled_line_asks_for_are_no_new_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Approved after the STOP, while its copies were still going out; then the line came back (seed 3000061)."""
+    stalled = Fault(570_000, 640_000, "line.couch", "stall", (("direction", "to_device"),))
+    monkeypatch.setattr("igrt_hw.campaign.session.plan_faults", lambda seed: (stalled,))
+    monkeypatch.setattr("igrt_hw.campaign.people.SLIPS", ("stop", "idle", "idle"))
+    monkeypatch.setattr("igrt_hw.campaign.people.MISTAKE", 0.2)
+    for seed in range(40):
+        assert run_session(seed).violations == ()
 
 
 def test_equal_numbers_of_different_codes_keep_their_own_words() -> None:

@@ -113,6 +113,7 @@ class Judge:
         self._shown: dict[str, Shown] = {}
         self._uploads: dict[str, m.PlanUpload] = {}
         self._tokens: dict[str, bytes] = {}
+        self._stops: set[int] = set()
         self._tracks: list[Track] = []
         self._plan: Track | None = None
         self._track: Track | None = None
@@ -219,8 +220,10 @@ class Judge:
                 self._by_hand_us, self._track = now_us, None
             case m.Hello():
                 self._plan, self._by_hand_us = None, NEVER_US
-            case m.Stop():
-                self._stopped(now_us)
+            case m.Stop(nonce=nonce):
+                if nonce not in self._stops:  # else one more copy, until it is acknowledged
+                    self._stops.add(nonce)
+                    self._stopped(now_us)
             case m.BeamGate(energise):
                 self._gate_us = now_us + GATE_US if energise else None
             case _:

@@ -39,22 +39,13 @@ impl Couch {
 
     #[inline(always)]
     fn branch_state<C: Chain>(&self, chain: &C, axes: &[f64; 6], pose: &Rigid) -> f64 {
-        self.checked_state(axes, self.reproduces(chain, axes, pose))
-    }
-
-    /// Whether axes lead to the pose, and whether what the axes do not show allows it.
-    #[inline(always)]
-    fn reproduces<C: Chain>(&self, chain: &C, axes: &[f64; 6], pose: &Rigid) -> (bool, bool) {
         let end = chain.chain_forward(&self.joints(axes));
         let (mm2, chord2) = self.mounted(&end).misfit(pose);
-        (verified(mm2, chord2), chain.allows(&end))
-    }
-
-    #[inline(always)]
-    fn checked_state(&self, axes: &[f64; 6], (right, allowed): (bool, bool)) -> f64 {
         let [a, b, c, d, e, f] = axes;
         let sum = (a + b + c) + (d + e + f);
         let finite = sum * 0.0 == 0.0;
+        let right = verified(mm2, chord2);
+        let allowed = chain.allows(&end);
         let plain = self.plainly_allowed(axes);
         let outside = self.plainly_outside(axes) | (plain & !allowed);
         let state = if finite { OPEN } else { ABSENT };
@@ -121,18 +112,14 @@ impl Kernel<12, 29> for SolveShoulder<'_> {
         let at = self.arm.shoulder(&chain, self.sign);
         let ([a, b], up) = self.arm.wrists(&chain, &at, 1.0);
         let ([c, d], down) = self.arm.wrists(&chain, &at, -1.0);
-        // Half a turn of joints 4 and 6 with joint 5 mirrored changes the sign of sines and cosines in pairs, which leaves the wrist as it is
-        // but for the rounding of half a turn, 1e-15 rad: what one flip reproduces to 1e-9 rad the other does.
-        let both = |first: &[f64; 6], second: &[f64; 6]| {
-            let (first, second) = (self.couch.axes(first), self.couch.axes(second));
-            let check = self.couch.reproduces(self.arm, &first, &pose);
-            (
-                (first, self.couch.checked_state(&first, check)),
-                (second, self.couch.checked_state(&second, check)),
-            )
+        let branch = |joints: &[f64; 6]| {
+            let axes = self.couch.axes(joints);
+            (axes, self.couch.branch_state(self.arm, &axes, &pose))
         };
-        let (([a0, a1, a2, a3, a4, a5], a6), ([b0, b1, b2, b3, b4, b5], b6)) = both(&a, &b);
-        let (([c0, c1, c2, c3, c4, c5], c6), ([d0, d1, d2, d3, d4, d5], d6)) = both(&c, &d);
+        let ([a0, a1, a2, a3, a4, a5], a6) = branch(&a);
+        let ([b0, b1, b2, b3, b4, b5], b6) = branch(&b);
+        let ([c0, c1, c2, c3, c4, c5], c6) = branch(&c);
+        let ([d0, d1, d2, d3, d4, d5], d6) = branch(&d);
         [
             a0,
             a1,
@@ -533,7 +520,8 @@ impl Kernel<14, 17> for SolvePosture<'_> {
         let chain = self.couch.chain_pose(&pose);
         let ([first, second], singular) = self.arm.solve_posture(&chain, (shoulder, elbow));
         let (first, second) = (self.couch.axes(&first), self.couch.axes(&second));
-        // One check for both flips of the wrist, as in `SolveShoulder`.
+        // One check for both flips of the wrist: half a turn of joints 4 and 6 with joint 5 mirrored changes the sign of sines and cosines in
+        // pairs, which leaves the wrist as it is but for the rounding of half a turn, 1e-15 rad.
         let end = self.arm.forward(&self.couch.joints(&first));
         let (mm2, chord2) = self.couch.mounted(&end).misfit(&pose);
         let allowed = [&first, &second].map(|axes| {
