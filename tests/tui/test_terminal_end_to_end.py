@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -191,6 +192,71 @@ def test_one_shift_goes_through_the_nine_steps_by_keyboard(
     operator.press("Enter")
     operator.see("the demo ended with 0")
     assert left_over(tmp_path / "run") == []
+
+
+def test_lines_that_fall_silent_are_shown_as_what_they_are_and_qa_and_record_go_on(
+    operator: Operator, tmp_path: Path
+) -> None:
+    signed_in(operator)
+    simulator = process_of(tmp_path / "run", "igrt-sim")
+    os.kill(simulator, signal.SIGSTOP)
+    try:
+        operator.see("lost:|old:", 20)
+        operator.press("F7")
+        operator.see("active", 20)
+        assert re.search(r"[1-9]\d* active", operator.screen()), operator.screen()
+        operator.press("C-d")
+        operator.see("Emergency Stop", 20)
+        operator.press("F9")
+        operator.see(r"shown of \d+ loaded", 20)
+        operator.press("F12")
+        operator.see("STOP confirmed|HOLD NOT CONFIRMED", 20)
+    finally:
+        os.kill(simulator, signal.SIGCONT)
+    leave(operator)
+    assert left_over(tmp_path / "run") == []
+
+
+def test_a_supervisor_that_is_killed_is_shown_as_lost_and_the_terminal_does_not_fall_over(
+    operator: Operator, tmp_path: Path
+) -> None:
+    signed_in(operator)
+    os.kill(process_of(tmp_path / "run", "igrt serve"), signal.SIGKILL)
+    lost = operator.see("SUPERVISOR LOST|OLD VALUES", 10)
+    assert "Traceback" not in lost
+    operator.press("F12")
+    operator.see("HOLD NOT CONFIRMED.*hardware stop", 10)
+    ended = operator.see("the demo ended with [1-9]", 40)
+    assert "Traceback" not in ended
+    assert left_over(tmp_path / "run") == []
+
+
+def signed_in(operator: Operator) -> None:
+    operator.see("SIGN IN")
+    operator.press("Enter")
+    operator.see(r"\n IDLE ")
+
+
+def leave(operator: Operator) -> None:
+    operator.press("C-q")
+    operator.see("Type the word quit")
+    operator.type("quit")
+    operator.press("Enter")
+    operator.see("the demo ended with")
+
+
+def process_of(run: Path, command: str) -> int:
+    """Return the process that runs a command of the demo in this folder, not the leash that holds it."""
+    wanted = command.split()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        names = [Path(word).name for word in words[:3]]
+        if str(run) in " ".join(words) and wanted == names[1 : 1 + len(wanted)]:
+            return int(process.name)
+    raise AssertionError(f"{command} is not running in {run}")
 
 
 def left_over(run: Path) -> list[str]:
