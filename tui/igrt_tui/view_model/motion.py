@@ -102,7 +102,7 @@ def time_left_s(samples: tuple[Sample, ...]) -> float | None:
 
 def _time_words(state: LoopState, left_s: float | None) -> str:
     if state is not LoopState.MOVING:
-        return "time left: counted while the couch moves"
+        return "time left: not moving"
     return "time left: not known yet" if left_s is None else f"about {left_s:.0f} s left"
 
 
@@ -128,10 +128,10 @@ def progress_panel(scene: Scene, width: int, left_s: float | None = None) -> Lin
     lines: list[Line] = [
         head,
         line(
-            Span(bar(couch.path_fraction, max(10, width - 8)), tone),
-            f" {couch.path_fraction * 100:.0f} %",
+            Span(bar(couch.path_fraction, max(8, width - 32)), tone),
+            f" {couch.path_fraction * 100:.0f} %  ",
+            Span(_time_words(status.state, left_s), tone),
         ),
-        line(Span(_time_words(status.state, left_s), tone)),
     ]
     lines += paragraph(_waits_for(status.state, couch), width, Tone.STRONG)
     if status.proposal is not None:
