@@ -166,6 +166,22 @@ async def test_an_unconfirmed_hold_says_so_and_gives_up_the_lease(terminal: Any)
         assert len(t.sent("stop")) == 3
 
 
+async def test_a_hold_while_the_supervisor_is_lost_says_that_it_did_not_arrive(
+    terminal: Any,
+) -> None:
+    async with terminal(rehearsal.status(S.MOVING)) as t:
+        t.supervisor.silent, t.supervisor.unreachable = True, True
+        t.supervisor.connected, t.supervisor.cause = False, "the connection was lost"
+        t.clock.advance(1500)
+        await t.settle()
+        assert "OLD VALUES" in t.text()
+        await t.press("escape")
+        shown = t.text()
+        assert "HOLD NOT CONFIRMED. Use the hardware stop NOW" in shown
+        assert "OLD VALUES" in shown
+        assert len(t.sent("stop")) == 3
+
+
 async def test_a_confirmed_hold_says_how_long_it_took(terminal: Any) -> None:
     async with terminal(rehearsal.status(S.MOVING)) as t:
         await t.press("f12")

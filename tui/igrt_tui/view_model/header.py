@@ -86,11 +86,15 @@ def ordered_alarms(status: SupervisorStatus) -> tuple[Alarm, ...]:
 
 
 def alarm_line(scene: Scene) -> Line:
-    """Say the worst thing first: lost service, then HOLD, then the most urgent alarm, then nothing."""
-    lost = _lost(scene)
+    """Say the worst thing first: a HOLD that nobody confirmed, lost service, HOLD, the most urgent alarm, nothing.
+
+    Who presses HOLD while the service is lost has to read that it did not arrive, and what else stops the couch.
+    """
+    lost, held = _lost(scene), _hold(scene.local)
+    if held and scene.local.hold is not None and scene.local.hold.confirmed_us is None:
+        return (*held, *(line(dim("  "), *lost) if lost else ()))
     if lost:
         return lost
-    held = _hold(scene.local)
     if held:
         return held
     if scene.status is None:
@@ -123,7 +127,7 @@ def _hold(local: Local) -> Line | None:
         return None
     if report.problem:
         return line(
-            Span(f"✗ HOLD NOT CONFIRMED: {report.problem}. Use the hardware stop NOW.", Tone.HIGH)
+            Span(f"✗ HOLD NOT CONFIRMED. Use the hardware stop NOW. ({report.problem})", Tone.HIGH)
         )
     if report.confirmed_us is None:
         return line(
