@@ -235,6 +235,20 @@ async def test_the_standing_of_today_has_a_word(terminal: Any) -> None:
         assert "▲ NOT passed today" in t.text()
 
 
+def test_a_long_standing_never_pushes_out_what_is_needed_next() -> None:
+    standing = rehearsal_books.standing(passed=False)
+    names = ", ".join(test.name for test in TESTS)
+    long = standing.model_copy(update={"sentence": f"daily QA has NOT passed today: {names}"})
+    local = Local(now_us=rehearsal.NOW_US, received_us=rehearsal.NOW_US)
+    lines = qa.head_panel(Scene(in_qa(daily_qa=long), local), [], 98)
+    said = [plain(line) for line in lines]
+    assert len(said) == qa.HEAD_HEIGHT
+    assert "watching Door. e ends it." in said[1]
+    assert "NOT passed today" in said[2]
+    assert said[-1].endswith("more in the list below")
+    assert all(len(line) <= 98 for line in said)
+
+
 @pytest.mark.parametrize("size", [(100, 30), (120, 36)])
 async def test_all_tests_fit_on_the_screen(terminal: Any, size: tuple[int, int]) -> None:
     async with terminal(in_qa(), size=size) as t:

@@ -32,6 +32,7 @@ OUTCOME_TONE: dict[QaOutcome, Tone] = {
 }
 DAILY_QA = "daily QA"
 NAME_WIDTH = 34
+HEAD_HEIGHT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +88,33 @@ def rows(tests: Sequence[QaTest], view: QaView | None, runs: Sequence[QaRun]) ->
     )
 
 
-def head_panel(scene: Scene, runs: Sequence[QaRun] | None, width: int) -> Lines:
-    """Say whether today's QA passed, what run is shown, and what is needed next."""
+def head_panel(
+    scene: Scene, runs: Sequence[QaRun] | None, width: int, height: int = HEAD_HEIGHT
+) -> Lines:
+    """Say what run is shown and what is needed next, and whether today's QA passed.
+
+    The service names every test that is missing; what of it has no room here is in the list below, and that is said.
+    """
     status = scene.status
     if status is None:
         return (rule("Daily QA", width), line(dim("unknown: no status yet")))
     standing = status.daily_qa
     mode = Span(f"mode {status.mode}", Tone.DIM)
-    lines: list[Line] = [rule("Daily QA", width, mode)]
+    lines: list[Line] = [
+        rule("Daily QA", width, mode),
+        *paragraph(run_words(scene, runs), width),
+    ]
     if standing is None:
-        lines.append(line(dim("no site asks for daily QA now")))
-    else:
-        tone = Tone.OK if standing.passed_today else Tone.MEDIUM
-        word = "passed today: " if standing.passed_today else "NOT passed today: "
-        lines += marked_paragraph(tone, word + standing.sentence, width)
-    lines += paragraph(run_words(scene, runs), width)
-    return tuple(lines)
+        return (*lines, line(dim("no site asks for daily QA now")))
+    tone = Tone.OK if standing.passed_today else Tone.MEDIUM
+    word = "passed today: " if standing.passed_today else "NOT passed today: "
+    said = marked_paragraph(tone, word + standing.sentence, width)
+    room = max(1, height - len(lines))
+    if len(said) > room:
+        more = " ... more in the list below"
+        last = "".join(span.text for span in said[room - 1])[: max(2, width - len(more))]
+        said = (*said[: room - 1], (Span(last, tone), dim(more)))
+    return (*lines, *said)
 
 
 def run_words(scene: Scene, runs: Sequence[QaRun] | None) -> str:
@@ -116,14 +128,15 @@ def run_words(scene: Scene, runs: Sequence[QaRun] | None) -> str:
             f"Run at {view.level} limits by {view.begun_by} since {clock(view.begun_utc)}: "
             f"{done} of {len(view.steps)} done{watched}. e ends it."
         )
-    if status is not None and status.mode == DAILY_QA:
-        return "No run is going on. b begins one at general limits, s at stereotactic limits."
+    begins = "b begins one at general limits, s at stereotactic limits."
+    entered = status is not None and status.mode == DAILY_QA
     if runs:
         last = runs[0]
         word = "passed" if last.passed else "did NOT pass" if last.finished_utc else "was abandoned"
-        return (
-            f"Shown: the run of {last.day} at {last.level} limits, which {word}. d enters daily QA."
-        )
+        after = "b or s begins another one." if entered else "d enters daily QA."
+        return f"Shown: the run of {last.day} at {last.level} limits; it {word}. {after}"
+    if entered:
+        return f"No run is going on. {begins}"
     return "No run is in the record. d enters the mode daily QA, where one can be begun."
 
 
