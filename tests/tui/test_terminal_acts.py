@@ -9,6 +9,7 @@ from textual.widgets import Input
 
 from igrt_hw.client import ServiceUnreachableError
 from igrt_hw.models.commands import Command, CommandResult
+from igrt_hw.models.proposal import CheckOutcome
 from igrt_hw.models.status import Activity, AlarmPriority, LoopState
 from igrt_tui import rehearsal
 from igrt_tui.screens.approve import ApproveScreen
@@ -256,9 +257,14 @@ async def test_a_paste_without_brackets_is_noticed_by_its_speed(terminal: Any) -
         assert "not typed by hand" in t.text()
 
 
+LOST_COUCH = tuple(
+    link.model_copy(update={"age_ms": 1500.0}) if link.name == "couch" else link
+    for link in rehearsal.links()
+)
 CLOSING: list[tuple[str, dict[str, Any]]] = [
     ("replaced", {"proposal": rehearsal.proposal(digest="0" * 64)}),
     ("expired", {"expires_in_s": 0.0}),
+    ("line to the couch is lost", {"links": LOST_COUCH}),
     ("high alarm", {"alarms": (rehearsal.alarm("Touch", AlarmPriority.HIGH),)}),
 ]
 
@@ -394,6 +400,24 @@ async def test_everything_an_approver_must_read_fits_on_the_screen(
             assert not panel.overflowing, name
             widest = max(sum(len(span.text.rstrip()) for span in line) for line in panel.lines)
             assert widest <= panel.size.width + 1, name
+
+
+async def test_warnings_that_do_not_fit_are_all_named(terminal: Any) -> None:
+    long = "a sentence that is so long that several of them do not fit beside the shift"
+    warned = tuple(
+        check.model_copy(update={"outcome": CheckOutcome.WARN, "detail": long})
+        for check in rehearsal.checks()[:3]
+    )
+    shift = rehearsal.proposal()
+    content = shift.content.model_copy(update={"checks": warned})
+    status = rehearsal.status(proposal=shift.model_copy(update={"content": content}))
+    async with terminal(status) as t:
+        await t.press("f5")
+        assert not t.app.screen.query_one("#checks").overflowing
+        assert all(check.name in t.text() for check in warned)
+        assert "(in words: F4)" in t.text()
+        await t.press("f4")
+        assert long.split(" so ")[0] in t.text()
 
 
 # Acts

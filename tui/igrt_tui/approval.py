@@ -11,7 +11,7 @@ from enum import StrEnum
 from igrt_hw.models.proposal import ApprovalChallenge
 from igrt_hw.models.status import LoopState, SupervisorStatus
 from igrt_tui.view_model.header import ordered_alarms
-from igrt_tui.view_model.local import HEIGHT_MIN, WIDTH_MIN, Local, Scene
+from igrt_tui.view_model.local import GONE_AFTER_MS, HEIGHT_MIN, WIDTH_MIN, Local, Scene
 from igrt_tui.view_model.numbers import typed_number
 from igrt_tui.view_model.review import refusals
 
@@ -77,6 +77,9 @@ def why_not_open(scene: Scene, username: str | None) -> str:
             f"{username} has approved this shift already; "
             "a second person has to approve it: F5 lets them sign in"
         )
+    silent = _couch_lost(status)
+    if silent:
+        return silent
     refused = refusals(status.proposal)
     if refused:
         return f"a check refuses this shift: {refused[0]}"
@@ -167,6 +170,15 @@ def watched(ritual: Ritual, scene: Scene) -> Ritual:
     return closed(ritual, reason) if reason else ritual
 
 
+def _couch_lost(status: SupervisorStatus) -> str:
+    """Say that nobody knows where the couch is; one late message of its line is no reason to."""
+    for link in status.links:
+        quiet = link.age_ms is None or link.age_ms > GONE_AFTER_MS
+        if link.name == "couch" and (quiet or not link.connected):
+            return f"the line to the couch is lost ({link.cause or 'nothing heard'})"
+    return ""
+
+
 def _what_changed(ritual: Ritual, scene: Scene) -> str:
     status = scene.status
     if status is None or status.proposal is None:
@@ -178,6 +190,9 @@ def _what_changed(ritual: Ritual, scene: Scene) -> str:
         return "patient or plan changed"
     if status.state is not LoopState.CHECKED:
         return f"the loop went to {status.state.value}: {status.reason or status.needed_next}"
+    silent = _couch_lost(status)
+    if silent:
+        return silent
     expires = scene.expires_in_s()
     if expires is None or expires <= 0:
         return "the shift expired while it was read: take new images"

@@ -109,7 +109,7 @@ class ApproveScreen(OperatorScreen):
         self.panel("axes").show(review.axes_panel(scene, left, asked))
         self.panel("clearance").show(review.clearance_panel(scene, left))
         checks = self.panel("checks")
-        checks.show(review.checks_panel(scene, left, checks.size.height))
+        checks.show(review.checks_panel(scene, left, checks.size.height, brief=True))
         supervisor_us = scene.status.now_us if scene.status else None
         self.panel("challenge").show(approve.challenge_panel(self.ritual, supervisor_us, right))
         self.panel("steps").show(approve.steps_panel(self.ritual, scene.local, right))
