@@ -14,7 +14,7 @@ help:
 	@echo "make demo        set up, build, and run simulator, supervisor and terminal (SIMULATOR, not a medical device)"
 	@echo "make test        set up, build, and pass every test"
 	@echo "make lint types contracts packaging    the other checks of .ci/run"
-	@echo "make pictures    draw the pictures of the README again"
+	@echo "make pictures    draw the pictures of the README and the usability walk-through again"
 
 demo: setup
 	$(BIN)/igrt demo $(ARGS)
@@ -69,6 +69,7 @@ packaging: setup
 
 pictures: setup
 	$(BIN)/igrt-tui --picture docs/img/console.svg
+	$(BIN)/igrt-tui --usability docs
 
 clean:
 	rm -rf $(VENV) target dist build

@@ -9,6 +9,7 @@ from textual.widgets import Input
 
 from igrt_hw.client import ServiceUnreachableError
 from igrt_hw.models.commands import Command, CommandResult
+from igrt_hw.models.proposal import CheckOutcome
 from igrt_hw.models.status import Activity, AlarmPriority, LoopState
 from igrt_tui import rehearsal
 from igrt_tui.screens.approve import ApproveScreen
@@ -24,6 +25,9 @@ SCREENS = {
     "f7": "Alarms",
     "f9": "Audit",
     "f10": "Room",
+    "ctrl+d": "Qa",
+    "ctrl+r": "Trends",
+    "ctrl+p": "Places",
     "ctrl+q": "Leave",
 }
 
@@ -58,7 +62,7 @@ async def test_a_wrong_password_is_a_sentence_and_stays_on_the_first_screen(term
 
 async def test_no_screen_opens_before_somebody_has_signed_in(terminal: Any) -> None:
     async with terminal(signed_in=False) as t:
-        for key in ("f2", "f3", "f4", "f5", "f6", "f7", "f9"):
+        for key in ("f2", "f3", "f4", "f5", "f6", "f7", "f9", "f10", "ctrl+d", "ctrl+r", "ctrl+p"):
             await t.press(key)
             assert t.is_on("Login")
 
@@ -94,7 +98,7 @@ async def test_hold_is_one_key_from_every_screen(terminal: Any, key: str, hold: 
 
 
 @pytest.mark.parametrize("hold", ["escape", "f12"])
-@pytest.mark.parametrize("screen", ["o", "x", "f5", "f9", "ctrl+q"])
+@pytest.mark.parametrize("screen", ["o", "x", "f5", "f9", "ctrl+p", "ctrl+q"])
 async def test_hold_works_while_any_field_has_the_focus(
     terminal: Any, screen: str, hold: str
 ) -> None:
@@ -160,6 +164,22 @@ async def test_an_unconfirmed_hold_says_so_and_gives_up_the_lease(terminal: Any)
         await t.settle()
         assert "HOLD NOT CONFIRMED" in t.text()
         assert "hardware stop" in t.text()
+        assert len(t.sent("stop")) == 3
+
+
+async def test_a_hold_while_the_supervisor_is_lost_says_that_it_did_not_arrive(
+    terminal: Any,
+) -> None:
+    async with terminal(rehearsal.status(S.MOVING)) as t:
+        t.supervisor.silent, t.supervisor.unreachable = True, True
+        t.supervisor.connected, t.supervisor.cause = False, "the connection was lost"
+        t.clock.advance(1500)
+        await t.settle()
+        assert "OLD VALUES" in t.text()
+        await t.press("escape")
+        shown = t.text()
+        assert "HOLD NOT CONFIRMED. Use the hardware stop NOW" in shown
+        assert "OLD VALUES" in shown
         assert len(t.sent("stop")) == 3
 
 
@@ -237,9 +257,14 @@ async def test_a_paste_without_brackets_is_noticed_by_its_speed(terminal: Any) -
         assert "not typed by hand" in t.text()
 
 
+LOST_COUCH = tuple(
+    link.model_copy(update={"age_ms": 1500.0}) if link.name == "couch" else link
+    for link in rehearsal.links()
+)
 CLOSING: list[tuple[str, dict[str, Any]]] = [
     ("replaced", {"proposal": rehearsal.proposal(digest="0" * 64)}),
     ("expired", {"expires_in_s": 0.0}),
+    ("line to the couch is lost", {"links": LOST_COUCH}),
     ("high alarm", {"alarms": (rehearsal.alarm("Touch", AlarmPriority.HIGH),)}),
 ]
 
@@ -290,11 +315,12 @@ async def test_a_lost_supervisor_in_the_middle_closes_the_approval(terminal: Any
         assert "old" in t.text()
 
 
-async def test_a_clock_that_goes_back_closes_the_approval(terminal: Any) -> None:
+@pytest.mark.parametrize("milliseconds", [-60_000, 3_600_000])
+async def test_a_clock_that_jumps_closes_the_approval(terminal: Any, milliseconds: int) -> None:
     async with terminal() as t:
         await approved_up_to_f8(t)
         t.supervisor.silent = True
-        t.clock.advance(-60_000)
+        t.clock.advance(milliseconds)
         await t.settle()
         await t.press("f8")
         assert t.sent("approve") == []
@@ -374,6 +400,24 @@ async def test_everything_an_approver_must_read_fits_on_the_screen(
             assert not panel.overflowing, name
             widest = max(sum(len(span.text.rstrip()) for span in line) for line in panel.lines)
             assert widest <= panel.size.width + 1, name
+
+
+async def test_warnings_that_do_not_fit_are_all_named(terminal: Any) -> None:
+    long = "a sentence that is so long that several of them do not fit beside the shift"
+    warned = tuple(
+        check.model_copy(update={"outcome": CheckOutcome.WARN, "detail": long})
+        for check in rehearsal.checks()[:3]
+    )
+    shift = rehearsal.proposal()
+    content = shift.content.model_copy(update={"checks": warned})
+    status = rehearsal.status(proposal=shift.model_copy(update={"content": content}))
+    async with terminal(status) as t:
+        await t.press("f5")
+        assert not t.app.screen.query_one("#checks").overflowing
+        assert all(check.name in t.text() for check in warned)
+        assert "(in words: F4)" in t.text()
+        await t.press("f4")
+        assert long.split(" so ")[0] in t.text()
 
 
 # Acts

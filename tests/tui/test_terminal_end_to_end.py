@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -149,21 +152,8 @@ def test_one_shift_goes_through_the_nine_steps_by_keyboard(
 ) -> None:
     operator.see("SIGN IN")
     operator.see("SIMULATOR.*NOT A MEDICAL DEVICE")
-    operator.press("Enter")
-    operator.see(r"\n IDLE ")
-    operator.press("o")
-    wristband = operator.see("Wristband").partition("Wristband")[2]
-    identity = re.search(r"patient ID +(\S+)", wristband)
-    born = re.search(r"birth date +(\d{8})", wristband)
-    assert identity is not None
-    assert born is not None
-    operator.type(identity.group(1))
-    operator.press("Tab")
-    operator.type(born.group(1))
-    operator.press("F8")
-    operator.see(r"\n PATIENT_BOUND ")
-    operator.do("s", "The patient lies on the couch")
-    operator.see(r"\n SETUP ")
+    signed_in(operator)
+    open_patient(operator)
     image_register_propose(operator)
     approve_and_arm(operator)
 
@@ -191,6 +181,153 @@ def test_one_shift_goes_through_the_nine_steps_by_keyboard(
     operator.press("Enter")
     operator.see("the demo ended with 0")
     assert left_over(tmp_path / "run") == []
+
+
+def test_lines_that_are_lost_in_the_middle_of_an_approval_close_it(
+    operator: Operator, tmp_path: Path
+) -> None:
+    signed_in(operator)
+    open_patient(operator)
+    image_register_propose(operator)
+    operator.press("F5")
+    screen = operator.see("no spaces")
+    code = re.search(r"code {3}(\w) (\w) (\w) (\w)", screen)
+    assert code is not None, screen
+    operator.type("".join(code.groups()))
+    simulator = process_of(tmp_path / "run", "igrt-sim")
+    os.kill(simulator, signal.SIGSTOP)
+    try:
+        closed = operator.see("approval closed: .+", 20)
+        assert "What F8 needs" not in closed
+        operator.press("F8")
+        time.sleep(1.0)
+        assert " APPROVED " not in operator.screen()
+    finally:
+        os.kill(simulator, signal.SIGCONT)
+    leave(operator)
+    assert left_over(tmp_path / "run") == []
+
+
+def test_a_daily_qa_is_begun_and_an_interlock_watched_from_the_terminal(
+    operator: Operator, tmp_path: Path
+) -> None:
+    signed_in(operator)
+    operator.press("C-d")
+    operator.see("No run is in the record")
+    operator.press("d")
+    operator.see("phantoms only")
+    operator.press("F8")
+    operator.see("mode daily QA")
+    operator.press("b")
+    operator.see("Begin the daily QA at general limits")
+    operator.press("F8")
+    operator.see(r"0 of \d+ done")
+    operator.press("Down", "Down", "Down")
+    operator.see("▶ Door")
+    operator.press("w")
+    operator.see("watching Door")
+    for closed in (False, True):
+        simulator_does(tmp_path / "run", "hand.door", closed=closed)
+        time.sleep(2.0)
+    operator.see(r"▶ Door +✓ passed", 30)
+    operator.press("e")
+    operator.see("It will NOT pass")
+    operator.press("F8")
+    operator.see("did NOT pass", 20)
+    leave(operator)
+    assert left_over(tmp_path / "run") == []
+
+
+def test_lines_that_fall_silent_are_shown_as_what_they_are_and_qa_and_record_go_on(
+    operator: Operator, tmp_path: Path
+) -> None:
+    signed_in(operator)
+    simulator = process_of(tmp_path / "run", "igrt-sim")
+    os.kill(simulator, signal.SIGSTOP)
+    try:
+        operator.see("lost:|old:", 20)
+        operator.press("F7")
+        operator.see("active", 20)
+        assert re.search(r"[1-9]\d* active", operator.screen()), operator.screen()
+        operator.press("C-d")
+        operator.see("Emergency Stop", 20)
+        operator.press("F9")
+        operator.see(r"shown of \d+ loaded", 20)
+        operator.press("F12")
+        operator.see("STOP confirmed|HOLD NOT CONFIRMED", 20)
+    finally:
+        os.kill(simulator, signal.SIGCONT)
+    leave(operator)
+    assert left_over(tmp_path / "run") == []
+
+
+def test_a_supervisor_that_is_killed_is_shown_as_lost_and_the_terminal_does_not_fall_over(
+    operator: Operator, tmp_path: Path
+) -> None:
+    signed_in(operator)
+    os.kill(process_of(tmp_path / "run", "igrt serve"), signal.SIGKILL)
+    lost = operator.see("SUPERVISOR LOST|OLD VALUES", 10)
+    assert "Traceback" not in lost
+    operator.press("F12")
+    operator.see("HOLD NOT CONFIRMED.*hardware stop", 10)
+    ended = operator.see("the demo ended with [1-9]", 40)
+    assert "Traceback" not in ended
+    assert left_over(tmp_path / "run") == []
+
+
+def signed_in(operator: Operator) -> None:
+    operator.see("SIGN IN")
+    operator.press("Enter")
+    operator.see(r"\n IDLE ")
+
+
+def open_patient(operator: Operator) -> None:
+    operator.press("o")
+    wristband = operator.see("Wristband").partition("Wristband")[2]
+    identity = re.search(r"patient ID +(\S+)", wristband)
+    born = re.search(r"birth date +(\d{8})", wristband)
+    assert identity is not None
+    assert born is not None
+    operator.type(identity.group(1))
+    operator.press("Tab")
+    operator.type(born.group(1))
+    operator.press("F8")
+    operator.see(r"\n PATIENT_BOUND ")
+    operator.do("s", "The patient lies on the couch")
+    operator.see(r"\n SETUP ")
+
+
+def simulator_does(run: Path, op: str, **fields: object) -> None:
+    """Ask the simulator's control socket for something; fail if it refuses."""
+    endpoints = json.loads((run / "endpoints.json").read_text())
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(10.0)
+        line.connect(endpoints["control"])
+        line.sendall(json.dumps({"id": 1, "op": op, **fields}).encode() + b"\n")
+        answer = json.loads(line.makefile().readline())
+    assert answer["ok"], answer
+
+
+def leave(operator: Operator) -> None:
+    operator.press("C-q")
+    operator.see("Type the word quit")
+    operator.type("quit")
+    operator.press("Enter")
+    operator.see("the demo ended with")
+
+
+def process_of(run: Path, command: str) -> int:
+    """Return the process that runs a command of the demo in this folder, not the leash that holds it."""
+    wanted = command.split()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        names = [Path(word).name for word in words[:3]]
+        if str(run) in " ".join(words) and wanted == names[1 : 1 + len(wanted)]:
+            return int(process.name)
+    raise AssertionError(f"{command} is not running in {run}")
 
 
 def left_over(run: Path) -> list[str]:

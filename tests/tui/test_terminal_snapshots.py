@@ -7,7 +7,7 @@ import pytest
 from textual.pilot import Pilot
 
 from igrt_hw.models.status import AlarmPriority, LoopState
-from igrt_tui import rehearsal
+from igrt_tui import rehearsal, rehearsal_books
 from igrt_tui.app import OperatorApp
 
 S = LoopState
@@ -16,6 +16,15 @@ ALARMS = (
     rehearsal.alarm(),
     rehearsal.alarm("The imager's tube is warm", AlarmPriority.LOW, "L"),
 )
+IN_QA: dict[str, Any] = {
+    "mode": "daily QA",
+    "qa": rehearsal_books.view(),
+    "daily_qa": rehearsal_books.standing(passed=False),
+}
+HALF: dict[str, Any] = {
+    "proposal": rehearsal.proposal(approvals_needed=2),
+    "approvals": (rehearsal.approval_of("rehearsal"),),
+}
 CASES: dict[str, tuple[Any, str]] = {
     "console_idle": (rehearsal.status(S.IDLE), ""),
     "console_checked": (rehearsal.status(S.CHECKED), ""),
@@ -36,6 +45,19 @@ CASES: dict[str, tuple[Any, str]] = {
     "room": (rehearsal.status(S.CHECKED), "f10"),
     "room_dry_run": (rehearsal.status(S.CHECKED), "f10 d"),
     "record": (rehearsal.status(S.CHECKED), "f9"),
+    "record_found": (rehearsal.status(S.CHECKED), "f9 tab a p p r o ctrl+n ctrl+b"),
+    "qa": (rehearsal.status(S.IDLE), "ctrl+d"),
+    "qa_running": (rehearsal.status(S.IDLE, **IN_QA), "ctrl+d down down down"),
+    "qa_failed": (rehearsal.status(S.IDLE, **IN_QA), "ctrl+d " + "down " * 15),
+    "qa_ending": (rehearsal.status(S.IDLE, **IN_QA), "ctrl+d e"),
+    "trends": (rehearsal.status(S.CHECKED), "ctrl+r"),
+    "trends_longitudinal": (rehearsal.status(S.CHECKED), "ctrl+r right right right"),
+    "trends_nobody": (rehearsal.status(S.IDLE), "ctrl+r"),
+    "review_list": (rehearsal.status(S.CHECKED), "f9 ctrl+l"),
+    "procedures": (rehearsal.status(S.FAULT), "p right"),
+    "places": (rehearsal.status(S.CHECKED), "ctrl+p"),
+    "second_person": (rehearsal.status(S.CHECKED, **HALF), "f5"),
+    "help_of_a_field": (rehearsal.status(S.CHECKED, **HALF), "f5 f1"),
     "help": (rehearsal.status(S.CHECKED), "f4 f1"),
     "quit": (rehearsal.status(S.ARMED), "ctrl+q"),
 }

@@ -12,14 +12,17 @@ from uuid import uuid4
 
 from textual import events
 from textual.app import App
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 
 from igrt_hw.client import ClientError, NotSignedInError, SimulatorError, StreamUpdate, steady_us
 from igrt_hw.models.commands import Command, Stop
+from igrt_hw.models.procedures import Procedure
 from igrt_hw.models.status import SupervisorStatus
 from igrt_tui import approval, error_log, squeeze
+from igrt_tui.book import Book
 from igrt_tui.graphics import Graphics
 from igrt_tui.keys import HAND_KEY, HOLD_KEYS, SCREEN_KEYS
 from igrt_tui.picture_store import PictureStore
@@ -36,9 +39,15 @@ from igrt_tui.screens.leave import MOVING, LeaveScreen
 from igrt_tui.screens.login import LoginScreen
 from igrt_tui.screens.motion import MotionScreen
 from igrt_tui.screens.patient import PatientScreen
+from igrt_tui.screens.places import PlacesScreen
+from igrt_tui.screens.procedures import ProceduresScreen
+from igrt_tui.screens.qa import QaScreen
 from igrt_tui.screens.reject import RejectScreen
 from igrt_tui.screens.review import ReviewScreen
+from igrt_tui.screens.review_list import ReviewListScreen
 from igrt_tui.screens.room import RoomScreen
+from igrt_tui.screens.second_person import SecondPersonScreen
+from igrt_tui.screens.trends import TrendsScreen
 from igrt_tui.supervisor import Hand, Supervisor
 from igrt_tui.themes import DEFAULT_VARIABLES, THEMES
 from igrt_tui.view_model.acts import ACT_OF_KEY, Act, command_of, why_not
@@ -64,6 +73,10 @@ BASE_SCREENS: dict[str, type[OperatorScreen]] = {
     "alarms": AlarmsScreen,
     "audit": AuditScreen,
     "room": RoomScreen,
+    "qa": QaScreen,
+    "trends": TrendsScreen,
+    "review_list": ReviewListScreen,
+    "procedures": ProceduresScreen,
 }
 
 
@@ -82,6 +95,7 @@ class OperatorApp(App[int]):
         Binding("f1", "help", "Help", priority=True),
         *(Binding(key, f"go('{name}')", words, priority=True) for key, name, words in SCREEN_KEYS),
         Binding("f5", "approve", "Approve", priority=True),
+        Binding("ctrl+p", "places", "Where to", priority=True),
         Binding("ctrl+t", "next_theme", "Colours", priority=True),
         Binding("ctrl+q", "ask_to_leave", "Quit", priority=True),
         Binding("ctrl+c", "ask_to_leave", "Quit", priority=True),
@@ -107,6 +121,7 @@ class OperatorApp(App[int]):
         self._hand = hand
         self._clock_us = clock_us
         self._log_path = log_path or error_log.default_path()
+        self.export_folder = self._log_path.parent / "exports"
         self._status: SupervisorStatus | None = None
         self._local = Local(now_us=clock_us())
         self._squeeze = squeeze.Squeeze()
@@ -116,6 +131,7 @@ class OperatorApp(App[int]):
         self._theme_name = theme
         self.pictures = PictureStore()
         self.room = RoomStore()
+        self.procedures: Book[list[Procedure]] = Book()
         self.graphics = graphics
         self.terminal_id = f"terminal-{uuid4().hex[:8]}"
         super().__init__()
@@ -173,6 +189,9 @@ class OperatorApp(App[int]):
         if isinstance(screen, OperatorScreen) and screen.composed:
             try:
                 screen.draw(self.scene())
+                for other in self.screen_stack[:-1]:
+                    if isinstance(other, OperatorScreen):
+                        other.behind(self.scene())
             except Exception as error:
                 self.calm(error, f"drawing {type(screen).__name__}")
 
@@ -232,6 +251,8 @@ class OperatorApp(App[int]):
         self._local = replace(self._local, user=user)
         self.answer(Answer(AnswerTone.ACCEPTED, f"signed in as {user.named}"))
         self.spawn(self._listen(), "status stream")
+        self.procedures.begin(who.username)
+        self.spawn(self.procedures.fill(who.username, self.supervisor.procedures), "procedures")
         self.go("console")
 
     async def _listen(self) -> None:
@@ -336,6 +357,12 @@ class OperatorApp(App[int]):
             return
         user = self._local.user
         scene = self.scene()
+        if user is not None and scene.status is not None and scene.status.proposal is not None:
+            digest = scene.status.proposal.digest
+            if approval.needs_second(scene, user.username):
+                self.answer(None)
+                self.switch_screen(SecondPersonScreen(digest))
+                return
         reason = approval.why_not_open(scene, user.username if user else None)
         if reason or user is None:
             self.answer(Answer(AnswerTone.REFUSED, f"cannot approve: {reason}"))
@@ -343,6 +370,31 @@ class OperatorApp(App[int]):
         self.answer(None)
         ritual = approval.open_ritual(scene, user.username)
         self.switch_screen(ApproveScreen(ritual, self.supervisor))
+
+    async def open_second(self, other: Supervisor, digest: str) -> None:
+        """Begin the reading of a second person in a session of their own; what has changed meanwhile ends it."""
+        scene, who = self.scene(), other.signed_in
+        username = who.username if who else ""
+        reason = approval.why_not_second(scene, username)
+        proposal = scene.status.proposal if scene.status else None
+        if not reason and (proposal is None or proposal.digest != digest):
+            reason = "the shift was replaced by another one: read the new one first"
+        if reason:
+            self.answer(Answer(AnswerTone.REFUSED, f"cannot approve: {reason}"))
+            await self.end_session(other)
+            return
+        self.answer(Answer(AnswerTone.NOTE, f"{username} reads and types now"))
+        ritual = approval.open_ritual(scene, username)
+        self.switch_screen(ApproveScreen(ritual, other, guest=True))
+
+    async def end_session(self, other: Supervisor) -> None:
+        """End a session that was opened for one approval; the service ends it with the first person's in any case."""
+        try:
+            await other.logout()
+        except ClientError as error:
+            error_log.write(self._log_path, "end of a second session", error)
+        finally:
+            await other.close()
 
     # HOLD
 
@@ -374,9 +426,9 @@ class OperatorApp(App[int]):
         self._hold_running = True
         self._local = replace(self._local, hold=HoldReport(self._clock_us()))
         self.spawn(self._hold(), "HOLD")
-        screen = self.screen
-        if isinstance(screen, OperatorScreen):
-            screen.on_hold()
+        for screen in self.screen_stack:
+            if isinstance(screen, OperatorScreen):
+                screen.on_hold()
         self.draw()
 
     async def _hold(self) -> None:
@@ -440,7 +492,10 @@ class OperatorApp(App[int]):
 
     def go(self, name: str) -> None:
         """Put a screen in front."""
-        if not isinstance(self.screen, BASE_SCREENS[name]):
+        kind = BASE_SCREENS[name]
+        if isinstance(self.screen, HelpScreen) and isinstance(self.screen_stack[-2], kind):
+            self.pop_screen()
+        elif not isinstance(self.screen, kind):
             self.switch_screen(name)
 
     def action_go(self, name: str) -> None:
@@ -452,16 +507,40 @@ class OperatorApp(App[int]):
             return
         self.go(name)
 
+    def switch_screen(self, screen: Screen[Any] | str) -> AwaitComplete:
+        """Replace the screen in front; help that stands before it goes too, so that nothing is left behind it."""
+        if isinstance(self.screen, HelpScreen):
+            self.pop_screen()
+        return super().switch_screen(screen)
+
+    def go_to(self, name: str) -> None:
+        """Go to a place of the list `Where to`."""
+        others: dict[str, Callable[[], None]] = {
+            "help": self.action_help,
+            "colours": self.action_next_theme,
+            "quit": self.action_ask_to_leave,
+        }
+        if name in others:
+            self.go("console")
+            self.call_after_refresh(others[name])
+        else:
+            self.go(name)
+
+    def action_places(self) -> None:
+        """List where one can go."""
+        if self._local.user is None:
+            self.answer(Answer(AnswerTone.NOTE, "sign in first"))
+        elif not isinstance(self.screen, PlacesScreen):
+            self.switch_screen(PlacesScreen())
+
     def action_help(self) -> None:
-        """Show help for the screen in front; F1 again goes back."""
+        """Show help for what has the focus and the screen in front, before it; F1 again goes back to it as it was."""
         screen = self.screen
         if isinstance(screen, HelpScreen):
-            self.action_go(screen.back)
+            self.pop_screen()
         elif isinstance(screen, OperatorScreen):
-            back = next(
-                (n for n, kind in BASE_SCREENS.items() if isinstance(screen, kind)), "console"
-            )
-            self.switch_screen(HelpScreen(screen.TITLE_WORDS, screen.HELP, screen.KEYS, back))
+            about = (screen.TITLE_WORDS, screen.HELP, screen.KEYS, screen.focus_help())
+            self.push_screen(HelpScreen(*about))
 
     def action_next_theme(self) -> None:
         """Go to the next set of colours."""

@@ -11,7 +11,7 @@ from enum import StrEnum
 from igrt_hw.models.proposal import ApprovalChallenge
 from igrt_hw.models.status import LoopState, SupervisorStatus
 from igrt_tui.view_model.header import ordered_alarms
-from igrt_tui.view_model.local import HEIGHT_MIN, WIDTH_MIN, Local, Scene
+from igrt_tui.view_model.local import GONE_AFTER_MS, HEIGHT_MIN, WIDTH_MIN, Local, Scene
 from igrt_tui.view_model.numbers import typed_number
 from igrt_tui.view_model.review import refusals
 
@@ -75,8 +75,11 @@ def why_not_open(scene: Scene, username: str | None) -> str:
     if any(approval.username == username for approval in status.approvals):
         return (
             f"{username} has approved this shift already; "
-            "a second person approves it from a terminal of their own"
+            "a second person has to approve it: F5 lets them sign in"
         )
+    silent = _couch_lost(status)
+    if silent:
+        return silent
     refused = refusals(status.proposal)
     if refused:
         return f"a check refuses this shift: {refused[0]}"
@@ -84,6 +87,30 @@ def why_not_open(scene: Scene, username: str | None) -> str:
     if expires is None or expires <= 0:
         return "the shift has expired: take new images"
     return ""
+
+
+def needs_second(scene: Scene, username: str) -> bool:
+    """Whether this person has approved what could be approved by another one now."""
+    status = scene.status
+    if status is None or why_not_open(scene, None):
+        return False
+    return any(approval.username == username for approval in status.approvals)
+
+
+def why_not_second(scene: Scene, username: str) -> str:
+    """Return why this person cannot be the second one, or an empty string. Names differ by more than their case."""
+    if not username:
+        return "type the name of the second person"
+    user = scene.local.user
+    if user is not None and username.casefold() == user.username.casefold():
+        return f"{user.username} is signed in already: the second person must be another person"
+    status = scene.status
+    given = status.approvals if status else ()
+    if any(approval.username.casefold() == username.casefold() for approval in given):
+        return (
+            f"{username} has approved this shift already: the second person must be another person"
+        )
+    return why_not_open(scene, username)
 
 
 def _why_blocked(local: Local) -> str:
@@ -143,6 +170,15 @@ def watched(ritual: Ritual, scene: Scene) -> Ritual:
     return closed(ritual, reason) if reason else ritual
 
 
+def _couch_lost(status: SupervisorStatus) -> str:
+    """Say that nobody knows where the couch is; one late message of its line is no reason to."""
+    for link in status.links:
+        quiet = link.age_ms is None or link.age_ms > GONE_AFTER_MS
+        if link.name == "couch" and (quiet or not link.connected):
+            return f"the line to the couch is lost ({link.cause or 'nothing heard'})"
+    return ""
+
+
 def _what_changed(ritual: Ritual, scene: Scene) -> str:
     status = scene.status
     if status is None or status.proposal is None:
@@ -154,6 +190,9 @@ def _what_changed(ritual: Ritual, scene: Scene) -> str:
         return "patient or plan changed"
     if status.state is not LoopState.CHECKED:
         return f"the loop went to {status.state.value}: {status.reason or status.needed_next}"
+    silent = _couch_lost(status)
+    if silent:
+        return silent
     expires = scene.expires_in_s()
     if expires is None or expires <= 0:
         return "the shift expired while it was read: take new images"

@@ -61,6 +61,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="STATE",
         help="print a made-up status in a state of the loop as JSON and end; for measurements",
     )
+    made.add_argument(
+        "--usability",
+        type=Path,
+        metavar="DOCS",
+        help="write DOCS/usability.md and the picture of each of its steps, and end",
+    )
     made.add_argument("--picture-screen", default="console", help="which screen --picture draws")
     return made
 
@@ -72,6 +78,10 @@ def run(arguments: list[str] | None = None) -> int:
         from igrt_tui.pictures import draw  # the recorded session is not needed to work
 
         return draw(given.picture, given.picture_screen, given.theme)
+    if given.usability is not None:
+        from igrt_tui.pictures import draw_walkthrough
+
+        return draw_walkthrough(given.usability, given.theme)
     if given.rehearsal_status is not None:
         return _print_status(given.rehearsal_status)
     if given.plain:

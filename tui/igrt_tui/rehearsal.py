@@ -48,7 +48,7 @@ from igrt_hw.models.status import (
     SupervisorStatus,
 )
 from igrt_hw.models.users import ChainVerdict, Health, Role, SignedIn
-from igrt_tui import rehearsal_room
+from igrt_tui import rehearsal_books, rehearsal_room
 
 NOW_US = 1_000_000_000
 UTC = "2026-03-02T09:15:00.000Z"
@@ -410,6 +410,12 @@ def status(state: LoopState = LoopState.CHECKED, **changes: Any) -> SupervisorSt
         "terminal_age_ms": 61.0,
         "record_entries": 41,
         "record_head": "9a3c" * 16,
+        "daily_qa": rehearsal_books.standing(),
+        "procedure": {
+            LoopState.SUPERSEDED: "voided",
+            LoopState.EXPIRED: "voided",
+            LoopState.FAULT: "fault",
+        }.get(state, ""),
     }
     return SupervisorStatus(**(fields | changes))
 
@@ -425,7 +431,7 @@ def picture(seed: int) -> KvImage:
     return KvImage((values * 65535).astype(np.uint16), 0.0, 8.0, 1500, 52000)
 
 
-class RehearsedSupervisor:
+class RehearsedSupervisor(rehearsal_books.RehearsedBooks):
     """Plays statuses and answers commands; what was asked of it is kept in `sent`."""
 
     def __init__(self, now: SupervisorStatus | None = None, username: str = "rehearsal") -> None:
@@ -442,6 +448,8 @@ class RehearsedSupervisor:
         self.code = "R4KD"
         self._signed_in: SignedIn | None = None
         self.news = asyncio.Event()
+        self.guests: list[RehearsedSupervisor] = []
+        self.closed = False
 
     @property
     def signed_in(self) -> SignedIn | None:
@@ -482,6 +490,7 @@ class RehearsedSupervisor:
         other = RehearsedSupervisor(self.now, username)
         other.sent = self.sent
         await other.login(username, password)
+        self.guests.append(other)
         return other
 
     async def plans(self) -> list[TreatmentPlan]:
@@ -503,14 +512,17 @@ class RehearsedSupervisor:
         return CommandResult(accepted=True, message=words)
 
     def _challenge(self, digest: str) -> dict[str, object]:
+        axis = (
+            "lateral" if self.now.approvals else "longitudinal"
+        )  # the second reads another number
         made = ApprovalChallenge(
             challenge_id="C1",
             digest=digest,
             username=self.username,
             code=self.code,
-            fact_prompt="Type the longitudinal shift of the couch (target minus current) in mm, "
+            fact_prompt=f"Type the {axis} shift of the couch (target minus current) in mm, "
             "with its sign, to one decimal.",
-            fact_axis="longitudinal",
+            fact_axis=axis,
             fact_unit="mm",
             expires_us=NOW_US + 120_000_000,
         )
@@ -581,6 +593,7 @@ class RehearsedSupervisor:
 
     async def close(self) -> None:
         """End the play."""
+        self.closed = True
 
 
 def entry(number: int) -> RecordEntry:

@@ -12,8 +12,12 @@ from igrt_hw.geometry import Correction
 from igrt_hw.models.commands import Command, CommandResult
 from igrt_hw.models.landmarks import Landmarks
 from igrt_hw.models.plan import TreatmentPlan
+from igrt_hw.models.procedures import Procedure
+from igrt_hw.models.qa import QaRun, QaTest, QaTrend
 from igrt_hw.models.record import RecordEntry
+from igrt_hw.models.review import AlarmReview, OverrideReview
 from igrt_hw.models.room import RoomMap, RoomPicture, RoomQuestion
+from igrt_hw.models.trends import ShiftTrend
 from igrt_hw.models.users import ChainVerdict, Health, SignedIn
 
 
@@ -52,6 +56,20 @@ class Supervisor(Protocol):
     async def record(self, *, after: int = 0, limit: int = 200) -> list[RecordEntry]: ...  # noqa: D102
 
     async def verify_record(self) -> ChainVerdict: ...  # noqa: D102
+
+    async def qa_tests(self) -> list[QaTest]: ...  # noqa: D102
+
+    async def qa_runs(self, *, limit: int = 30) -> list[QaRun]: ...  # noqa: D102
+
+    async def qa_trend(self, test: str, *, days: int = 365) -> QaTrend: ...  # noqa: D102
+
+    async def shift_trend(self, patient_id: str, plan_uid: str) -> ShiftTrend: ...  # noqa: D102
+
+    async def override_review(self, *, days: int = 1) -> OverrideReview: ...  # noqa: D102
+
+    async def alarm_review(self, *, days: int = 1) -> AlarmReview: ...  # noqa: D102
+
+    async def procedures(self) -> list[Procedure]: ...  # noqa: D102
 
     def stream(  # noqa: D102
         self, terminal_id: str | None = None, *, alive: Callable[[], bool] = ...

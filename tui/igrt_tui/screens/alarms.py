@@ -17,15 +17,21 @@ class AlarmsScreen(OperatorScreen):
     """The list, a cursor, and the key that silences."""
 
     TITLE_WORDS = "Alarms"
-    KEYS = (("↑ ↓", "choose"), ("k", "silence the chosen one"), ("F2", "console"))
+    KEYS = (
+        ("↑ ↓", "choose"),
+        ("k", "silence the chosen one"),
+        ("p", "procedures"),
+        ("F2", "console"),
+    )
     HELP = (
         "*** high, ** medium, * low. Silencing pauses an alarm for people; it never clears it. An alarm ends when its "
-        "cause is gone and, if it is latched, after a reset on the console."
+        "cause is gone and, if it is latched, after a reset on the console. p shows what people do then, step by step."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "choose(-1)", show=False, priority=True),
         Binding("down", "choose(1)", show=False, priority=True),
         Binding("k", "silence", show=False),
+        Binding("p", "procedures", show=False),
     ]
 
     def __init__(self) -> None:
@@ -41,6 +47,10 @@ class AlarmsScreen(OperatorScreen):
         """Draw the list."""
         panel = self.panel("all-alarms")
         panel.show(alarms.alarms_panel(scene, panel.size.width, self._chosen))
+
+    def action_procedures(self) -> None:
+        """Go to recovery and egress, at the one that the state asks for."""
+        self.operator.go("procedures")
 
     def action_choose(self, step: int) -> None:
         """Move the cursor."""

@@ -7,6 +7,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
+from igrt_hw.client import ClientError
 from igrt_hw.models.commands import Approve, RequestChallenge
 from igrt_hw.models.proposal import ApprovalChallenge
 from igrt_tui import approval
@@ -37,12 +38,19 @@ class ApproveScreen(OperatorScreen):
         "once, and only when everything on its list is there. Enter, paste, a held key and a key hit twice approve "
         "nothing. Any change of the shift, a lost supervisor or HOLD closes this screen."
     )
+    FIELD_HELP: ClassVar[dict[str, str]] = {
+        "code": "The four characters of the code, typed as they are shown, without spaces.",
+        "fact": "The number that is asked for, with its sign and one decimal, as it stands in the row marked ▶.",
+    }
     BINDINGS: ClassVar[list[BindingType]] = [Binding("f8", "approve", show=False)]
 
-    def __init__(self, ritual: Ritual, approver: Supervisor) -> None:
+    def __init__(self, ritual: Ritual, approver: Supervisor, *, guest: bool = False) -> None:
+        """Begin; `guest`: the approver's session is for this approval alone, and ends with this screen."""
         super().__init__()
         self.ritual = ritual
         self._approver = approver
+        self._guest = guest
+        self._left = False
 
     def body(self) -> ComposeResult:
         """Yield the shift and the fields; nothing here is a button."""
@@ -64,22 +72,32 @@ class ApproveScreen(OperatorScreen):
         """First act: open, and ask for the challenge."""
         self.operator.spawn(self._request(), "challenge")
 
+    def on_unmount(self) -> None:
+        """End the session of a second person, however this screen was left."""
+        if self._guest:
+            self.operator.spawn(self.operator.end_session(self._approver), "end of a session")
+
     async def _request(self) -> None:
-        result = await self._approver.send(RequestChallenge(digest=self.ritual.digest))
+        try:
+            result = await self._approver.send(RequestChallenge(digest=self.ritual.digest))
+        except ClientError as error:
+            self._close(str(error))
+            return
         if not result.accepted:
             self._close(result.message)
             return
         body = result.data.get("challenge", result.data)
         challenge = ApprovalChallenge.model_validate(body)
         self.ritual = approval.challenged(self.ritual, challenge, self.operator.now_us())
-        if self.ritual.phase is Phase.READING:
+        if self.ritual.phase is Phase.READING and self.is_mounted:
             for name in ("code", "fact"):
-                self.query_one(f"#{name}", HandTyped).disabled = False
-            self.query_one("#code", HandTyped).focus()
+                self.part(name, HandTyped).disabled = False
+            self.part("code", HandTyped).focus()
 
     def draw_body(self, scene: Scene) -> None:
         """Watch for changes, then draw."""
         if self.ritual.phase is Phase.CLOSED:
+            self._leave()  # closed while help stood in front of it
             return
         self.ritual = approval.watched(self.ritual, scene)
         if self.ritual.phase is Phase.CLOSED:
@@ -91,7 +109,7 @@ class ApproveScreen(OperatorScreen):
         self.panel("axes").show(review.axes_panel(scene, left, asked))
         self.panel("clearance").show(review.clearance_panel(scene, left))
         checks = self.panel("checks")
-        checks.show(review.checks_panel(scene, left, checks.size.height))
+        checks.show(review.checks_panel(scene, left, checks.size.height, brief=True))
         supervisor_us = scene.status.now_us if scene.status else None
         self.panel("challenge").show(approve.challenge_panel(self.ritual, supervisor_us, right))
         self.panel("steps").show(approve.steps_panel(self.ritual, scene.local, right))
@@ -116,7 +134,7 @@ class ApproveScreen(OperatorScreen):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Go to the other field; Enter approves nothing."""
         other = "fact" if event.input.id == "code" else "code"
-        self.query_one(f"#{other}", HandTyped).focus()
+        self.part(other, HandTyped).focus()
 
     def action_approve(self) -> None:
         """Second act: F8, which counts only when nothing is missing."""
@@ -153,6 +171,10 @@ class ApproveScreen(OperatorScreen):
         else:
             self._close(result.message)
 
+    def behind(self, scene: Scene) -> None:
+        """Watch for changes while help stands in front: what was read must still be what is approved."""
+        self.ritual = approval.watched(self.ritual, scene)
+
     def on_hold(self) -> None:
         """HOLD ends the approval."""
         self._close("HOLD was pressed")
@@ -162,8 +184,11 @@ class ApproveScreen(OperatorScreen):
         self._leave()
 
     def _leave(self) -> None:
+        if self._left:
+            return
         self.operator.answer(
             Answer(AnswerTone.REFUSED, f"approval closed: {self.ritual.closed_because}")
         )
         if self.is_current:
+            self._left = True
             self.operator.go("review")

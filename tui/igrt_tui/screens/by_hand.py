@@ -29,6 +29,9 @@ class ByHandScreen(OperatorScreen):
     KEYS = (("1-4", "reason"), ("Enter", "to the text"), ("F8", "take this match"), ("F3", "leave"))
     HELP = "A match by hand replaces the registration. Choose a reason by its digit, write a sentence, press F8."
     BINDINGS: ClassVar[list[BindingType]] = [Binding("f8", "take", show=False)]
+    FIELD_HELP: ClassVar[dict[str, str]] = {
+        "text": "A sentence that says why the images were matched by hand; the second person reads it."
+    }
 
     def __init__(self, correction: Correction) -> None:
         super().__init__()
@@ -74,11 +77,11 @@ class ByHandScreen(OperatorScreen):
             self._reason = REASONS[int(event.key) - 1]
             self.operator.draw()
         elif event.key == "enter":
-            self.query_one("#text", Input).focus()
+            self.part("text", Input).focus()
 
     def action_take(self) -> None:
         """Send the match."""
-        text = self.query_one("#text", Input).value.strip()
+        text = self.part("text", Input).value.strip()
         if self._reason is None:
             self.operator.answer(Answer(AnswerTone.REFUSED, "choose a reason first, 1 to 4"))
             return

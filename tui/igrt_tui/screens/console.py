@@ -5,7 +5,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from igrt_tui.screens.base import OperatorScreen
-from igrt_tui.view_model import console
+from igrt_tui.view_model import console, procedures
 from igrt_tui.view_model.local import Scene
 from igrt_tui.widgets.panel import Panel
 
@@ -38,7 +38,9 @@ class ConsoleScreen(OperatorScreen):
         """Draw the panels."""
         left = self.panel("next").size.width - 2
         right = self.panel("links").size.width - 1
-        self.panel("next").show(console.next_panel(scene, left))
+        recovery = procedures.first_words(scene, self.operator.procedures.value or [], left)
+        needed = console.next_panel(scene, left)
+        self.panel("next").show(needed[:1] + recovery + needed[1:])
         self.panel("shift").show(console.shift_panel(scene, left))
         self.panel("session").show(console.session_panel(scene, left))
         self.panel("devices").show(console.devices_panel(scene, right))
@@ -49,6 +51,9 @@ class ConsoleScreen(OperatorScreen):
         alarms.show(console.alarms_panel(scene, right, max(3, alarms.size.height)))
 
     def on_key(self, event: events.Key) -> None:
-        """Start the act of a letter."""
-        if self.operator.start_act(event.key):
+        """Start the act of a letter; p shows what people do when motion stopped by itself."""
+        if event.key == "p":
+            self.operator.go("procedures")
+            event.stop()
+        elif self.operator.start_act(event.key):
             event.stop()

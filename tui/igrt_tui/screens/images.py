@@ -38,7 +38,7 @@ class ImagesScreen(OperatorScreen):
 
     TITLE_WORDS = "Images"
     KEYS = (
-        ("v", "image/DRR/blend/checks/difference"),
+        ("v", "image, DRR or both"),
         ("d", "pose"),
         ("[ ]", "level"),
         ("- =", "contrast"),

@@ -1,5 +1,7 @@
 """Quit: a word has to be typed, so that no slip of a finger takes the console away."""
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
 from textual.widgets import Input
 
@@ -21,6 +23,7 @@ class LeaveScreen(OperatorScreen):
     KEYS = (("Enter", "quit, when the word is typed"), ("F2", "stay"))
     HELP = "Type the word quit and press Enter, or F2 to stay."
     AUTO_FOCUS = "#word"
+    FIELD_HELP: ClassVar[dict[str, str]] = {"word": "The word quit, then Enter. F2 stays."}
 
     def body(self) -> ComposeResult:
         """Yield the words and the field."""

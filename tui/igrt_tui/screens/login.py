@@ -1,5 +1,7 @@
 """The first screen: what this is, what it is not, and who works here."""
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Input
@@ -29,6 +31,10 @@ class LoginScreen(OperatorScreen):
         "Type your name and your password and press Enter. Everything you ask for is recorded under your name. "
         "The demo fills in its own user; a bench has users made with `igrt users add`."
     )
+    FIELD_HELP: ClassVar[dict[str, str]] = {
+        "username": "The name that was given to `igrt users add`; the demo fills in its own.",
+        "password": "Your own password. Enter signs in; the field is emptied as soon as it is sent.",
+    }
 
     def body(self) -> ComposeResult:
         """Yield the notice and the two fields."""
@@ -42,7 +48,7 @@ class LoginScreen(OperatorScreen):
     def on_mount(self) -> None:
         """Focus the first field that is empty."""
         empty = "username" if not self.operator.first_username else "password"
-        self.query_one(f"#{empty}", Input).focus()
+        self.part(empty, Input).focus()
 
     def draw_body(self, scene: Scene) -> None:
         """Say what this is, in plain words."""
@@ -54,10 +60,10 @@ class LoginScreen(OperatorScreen):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Go on to the password, or sign in."""
         if event.input.id == "username":
-            self.query_one("#password", Input).focus()
+            self.part("password", Input).focus()
             return
-        password = self.query_one("#password", Input)
-        self.operator.sign_in(self.query_one("#username", Input).value.strip(), password.value)
+        password = self.part("password", Input)
+        self.operator.sign_in(self.part("username", Input).value.strip(), password.value)
         password.value = ""
 
 

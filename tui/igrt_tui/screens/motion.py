@@ -26,6 +26,10 @@ class MotionScreen(OperatorScreen):
             return (("space", "keep pressed: simulated enable"), ("F2", "console"))
         return (("F2", "console"),)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._samples: tuple[motion.Sample, ...] = ()
+
     def body(self) -> ComposeResult:
         """Yield the panels."""
         yield Panel(id="motion-axes")
@@ -44,7 +48,9 @@ class MotionScreen(OperatorScreen):
             motion.axes_panel(scene, self.panel("motion-axes").size.width)
         )
         left, right = self.panel("progress").size.width - 2, self.panel("permission").size.width
-        self.panel("progress").show(motion.progress_panel(scene, left))
+        self._samples = motion.with_sample(self._samples, scene)
+        left_s = motion.time_left_s(self._samples)
+        self.panel("progress").show(motion.progress_panel(scene, left, left_s))
         self.panel("hold").show(motion.hold_panel(scene, left))
         self.panel("pendant").show(motion.pendant_panel(scene, left))
         self.panel("permission").show(motion.permission_panel(scene, right))

@@ -36,6 +36,12 @@ class PatientScreen(OperatorScreen):
         Binding("f8", "open", show=False),
         Binding("ctrl+n", "next_plan", show=False),
     ]
+    FIELD_HELP: ClassVar[dict[str, str]] = {
+        "patient-id": "The ID on the wristband of the person on the couch, not from a list or from this screen.",
+        "birth-date": "The birth date on the wristband: year, month, day, eight digits, for example 19600131.",
+        "isocentre": "Which isocentre of the plan is treated; the first one is filled in.",
+        "fraction": "The number of today's fraction, a whole number from 1.",
+    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,8 +68,8 @@ class PatientScreen(OperatorScreen):
     def _prefill(self) -> None:
         if self._plans:
             plan = self._plans[self._chosen]
-            self.query_one("#isocentre", Input).value = plan.isocentres[0].isocentre_id
-            self.query_one("#fraction", Input).value = "1"
+            self.part("isocentre", Input).value = plan.isocentres[0].isocentre_id
+            self.part("fraction", Input).value = "1"
 
     def draw_body(self, scene: Scene) -> None:
         """Show the chosen plan, and in the simulator the wristband of the simulated patient."""
@@ -82,7 +88,7 @@ class PatientScreen(OperatorScreen):
 
     def action_open(self) -> None:
         """Send what was typed."""
-        values = {name: self.query_one(f"#{name}", Input).value.strip() for name, _ in FIELDS}
+        values = {name: self.part(name, Input).value.strip() for name, _ in FIELDS}
         if not self._plans:
             self.operator.answer(Answer(AnswerTone.REFUSED, "the service has read no plan"))
             return

@@ -23,6 +23,9 @@ class RejectScreen(OperatorScreen):
     KEYS = (("1-6", "reason"), ("Enter", "to the text"), ("F8", "reject"), ("F2", "leave"))
     HELP = "A rejected shift is never used again. Choose a reason by its digit, write a sentence, press F8."
     BINDINGS: ClassVar[list[BindingType]] = [Binding("f8", "reject", show=False)]
+    FIELD_HELP: ClassVar[dict[str, str]] = {
+        "text": "A sentence that says what was wrong, for whoever looks at it tomorrow."
+    }
 
     def __init__(self, digest: str) -> None:
         super().__init__()
@@ -61,11 +64,11 @@ class RejectScreen(OperatorScreen):
             self._reason = REASONS[int(event.key) - 1]
             self.operator.draw()
         elif event.key == "enter":
-            self.query_one("#text", Input).focus()
+            self.part("text", Input).focus()
 
     def action_reject(self) -> None:
         """Send the rejection."""
-        text = self.query_one("#text", Input).value.strip()
+        text = self.part("text", Input).value.strip()
         if self._reason is None:
             self.operator.answer(Answer(AnswerTone.REFUSED, "choose a reason first, 1 to 6"))
             return

@@ -62,8 +62,17 @@ def foot(scene: Scene, title: str, own: Keys, everywhere: Keys) -> Lines:
     return (
         line(" ", *answer_line(scene.local.answer, scene.local)),
         line(" ", *name, *key_line(own)),
-        line(" ", *key_line(everywhere, roomy=False)),
+        line(" ", *_everywhere(everywhere, scene.local.width)),
     )
+
+
+def _everywhere(keys: Keys, width: int) -> Line:
+    """Lay the keys out with a space after each if there is room; the ground of a key sets it apart in any case."""
+    spaced = key_line(keys, roomy=False)
+    if sum(len(span.text) for span in spaced) + 1 <= width:
+        return spaced
+    tight = key_line(keys[:1], roomy=False)  # HOLD keeps its space: it is read in a hurry
+    return (*tight, *(s for name, meaning in keys[1:] for s in (key(name), Span(f"{meaning} "))))
 
 
 def ordered_alarms(status: SupervisorStatus) -> tuple[Alarm, ...]:
@@ -77,11 +86,15 @@ def ordered_alarms(status: SupervisorStatus) -> tuple[Alarm, ...]:
 
 
 def alarm_line(scene: Scene) -> Line:
-    """Say the worst thing first: lost service, then HOLD, then the most urgent alarm, then nothing."""
-    lost = _lost(scene)
+    """Say the worst thing first: a HOLD that nobody confirmed, lost service, HOLD, the most urgent alarm, nothing.
+
+    Who presses HOLD while the service is lost has to read that it did not arrive, and what else stops the couch.
+    """
+    lost, held = _lost(scene), _hold(scene.local)
+    if held and scene.local.hold is not None and scene.local.hold.confirmed_us is None:
+        return (*held, *(line(dim("  "), *lost) if lost else ()))
     if lost:
         return lost
-    held = _hold(scene.local)
     if held:
         return held
     if scene.status is None:
@@ -114,7 +127,7 @@ def _hold(local: Local) -> Line | None:
         return None
     if report.problem:
         return line(
-            Span(f"✗ HOLD NOT CONFIRMED: {report.problem}. Use the hardware stop NOW.", Tone.HIGH)
+            Span(f"✗ HOLD NOT CONFIRMED. Use the hardware stop NOW. ({report.problem})", Tone.HIGH)
         )
     if report.confirmed_us is None:
         return line(

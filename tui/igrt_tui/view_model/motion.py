@@ -1,5 +1,6 @@
 """The move: commanded against actual per axis, progress, enable, lease, clearance, and how to stop."""
 
+from igrt_hw.models.proposal import ClearanceStrip
 from igrt_hw.models.status import CouchView, LoopState
 from igrt_tui.view_model.local import Scene
 from igrt_tui.view_model.numbers import age, bar, signed_number, unsigned
@@ -22,6 +23,8 @@ from igrt_tui.view_model.text import (
 
 LAG_NOTICE = {"mm": 1.0, "deg": 0.5}
 CHANNEL_NOTICE = {"mm": 0.5, "deg": 0.2}
+PACE_US = 2_000_000
+PACE_LEAST_US = 400_000
 
 
 def axes_panel(scene: Scene, width: int) -> Lines:
@@ -68,8 +71,54 @@ def _axis_row(
     )
 
 
-def progress_panel(scene: Scene, width: int) -> Lines:
-    """Show how far along the approved path the couch stands and what it waits for."""
+Sample = tuple[int, float]
+"""The supervisor's clock in microseconds and the share of the path that is behind the couch."""
+
+
+def with_sample(samples: tuple[Sample, ...], scene: Scene) -> tuple[Sample, ...]:
+    """Add where the couch stands now; what is older than two seconds, or of another move, is left away."""
+    status = scene.status
+    if status is None or status.couch is None or not status.couch.moving:
+        return ()
+    now = (status.now_us, status.couch.path_fraction)
+    if samples and (now[0] < samples[-1][0] or now[1] < samples[-1][1]):
+        return (now,)
+    kept = tuple(sample for sample in samples if now[0] - sample[0] <= PACE_US)
+    return kept if kept and kept[-1] == now else (*kept, now)
+
+
+def time_left_s(samples: tuple[Sample, ...]) -> float | None:
+    """Return the seconds that the rest takes at the pace of the last ones; None while there is no pace to tell.
+
+    A move ends slower than it runs, so it is said as `about`.
+    """
+    if len(samples) < 2:
+        return None
+    (begin_us, begin), (end_us, end) = samples[0], samples[-1]
+    if end_us - begin_us < PACE_LEAST_US or end <= begin:
+        return None
+    return (1.0 - end) * (end_us - begin_us) / 1e6 / (end - begin)
+
+
+def _time_words(state: LoopState, left_s: float | None) -> str:
+    if state is not LoopState.MOVING:
+        return "time left: not moving"
+    return "time left: not known yet" if left_s is None else f"about {left_s:.0f} s left"
+
+
+def clearance_words(strip: ClearanceStrip, fraction: float) -> str:
+    """Say the clearance where the couch stands, from the checked path, and the least of what is ahead."""
+    last = len(strip.profile_mm) - 1
+    whole = f"{unsigned(strip.minimum_mm, 'mm')} on the whole path, {' to '.join(strip.pair)}"
+    if last < 1:
+        return f"clearance at least {whole}"
+    at = min(last, max(0, int(fraction * last)))
+    here, ahead = min(strip.profile_mm[at : at + 2]), min(strip.profile_mm[at:])
+    return f"clearance here {unsigned(here, 'mm')}, ahead at least {unsigned(ahead, 'mm')}; {whole}"
+
+
+def progress_panel(scene: Scene, width: int, left_s: float | None = None) -> Lines:
+    """Show how far along the approved path the couch stands, the time left, and what it waits for."""
     head = rule("Approved path", width)
     status = scene.status
     if status is None or status.couch is None:
@@ -79,18 +128,15 @@ def progress_panel(scene: Scene, width: int) -> Lines:
     lines: list[Line] = [
         head,
         line(
-            Span(bar(couch.path_fraction, max(10, width - 8)), tone),
-            f" {couch.path_fraction * 100:.0f} %",
+            Span(bar(couch.path_fraction, max(8, width - 32)), tone),
+            f" {couch.path_fraction * 100:.0f} %  ",
+            Span(_time_words(status.state, left_s), tone),
         ),
     ]
     lines += paragraph(_waits_for(status.state, couch), width, Tone.STRONG)
     if status.proposal is not None:
-        clearance = status.proposal.content.clearance
-        text = (
-            f"clearance on the whole path at least {unsigned(clearance.minimum_mm, 'mm')}: "
-            f"{clearance.pair[0]} to {clearance.pair[1]}"
-        )
-        lines += paragraph(text, width)
+        strip = status.proposal.content.clearance
+        lines += paragraph(clearance_words(strip, couch.path_fraction), width)
     return tuple(lines)
 
 

@@ -245,8 +245,11 @@ def _expiry(expires: float | None) -> Span:
     return Span(countdown(expires))
 
 
-def checks_panel(scene: Scene, width: int, room: int) -> Lines:
-    """List what was checked: refusals and warnings in full, then what passed, by name if `room` lines allow."""
+def checks_panel(scene: Scene, width: int, room: int, *, brief: bool = False) -> Lines:
+    """List what was checked: refusals and warnings in full, then what passed, by name if `room` lines allow.
+
+    `brief`: where they do not fit in full, all are named, and where their words stand is said.
+    """
     proposal = scene.status.proposal if scene.status else None
     if proposal is None:
         return (rule("Checks", width), line(dim("none")))
@@ -261,10 +264,15 @@ def checks_panel(scene: Scene, width: int, room: int) -> Lines:
         f"{sum(check.outcome is outcome for check in checks)} {outcome.value}" for outcome in order
     )
     lines: list[Line] = [rule("Checks", width, dim(counts))]
-    for check in checks:
-        if check.outcome is not CheckOutcome.PASS:
-            words = f"{check.name}: {check.detail}{_margin(check)}"
-            lines += marked_paragraph(tones[check.outcome], words, width)
+    wanting = [check for check in checks if check.outcome is not CheckOutcome.PASS]
+    told: list[Line] = []
+    for check in wanting:
+        words = f"{check.name}: {check.detail}{_margin(check)}"
+        told += marked_paragraph(tones[check.outcome], words, width)
+    if brief and len(lines) + len(told) > room:
+        words = f"{'; '.join(check.name for check in wanting)} (in words: F4)"
+        told = [*marked_paragraph(tones[wanting[0].outcome], words, width)]
+    lines += told
     passed = [check.name + _margin(check) for check in checks if check.outcome is CheckOutcome.PASS]
     if passed:
         names = _grey(marked_paragraph(Tone.OK, "; ".join(passed), width))
