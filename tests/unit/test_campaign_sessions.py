@@ -124,6 +124,12 @@ def test_copies_of_a_stop_that_a_stalled_line_asks_for_are_no_new_stops(
         assert run_session(seed).violations == ()
 
 
+# safety: SR-07
+def test_a_stop_in_motion_is_not_followed_by_a_proposal_from_the_images_of_before() -> None:
+    """A correction of 1.1 mm by the axes and 0.2 mm at the isocentre, stopped near its end."""
+    assert run_session(1606).violations == ()
+
+
 def test_equal_numbers_of_different_codes_keep_their_own_words() -> None:
     for _ in range(2):  # the second time from the cache
         assert plain(CouchState(1)) == CouchState(1).name.lower().replace("_", " ")

@@ -159,6 +159,10 @@ def test_imaging_stamp_and_moved_couch_are_refused() -> None:
     assert check("couch unmoved", replace(inputs, couch=moved)).outcome == "refuse"
     near = replace(inputs.couch, primary=(PLANNED[0] + 0.49, *PLANNED[1:]))
     assert check("couch unmoved", replace(inputs, couch=near)).outcome == "pass"
+    turned = MODEL.solve(inputs.stamp.couch_axes, Correction(0.0, 0.0, 0.0, 0.0, 0.15, 0.0))
+    assert MODEL.difference(inputs.stamp.couch_axes, turned).mm < 0.1
+    pitched = replace(inputs.couch, primary=turned)
+    assert check("couch unmoved", replace(inputs, couch=pitched)).outcome == "refuse"
     hand = replace(inputs.couch, moved_by_hand=True)
     assert check("couch unmoved", replace(inputs, couch=hand)).outcome == "refuse"
 

@@ -130,14 +130,17 @@ def test_another_device_digest_latches_a_fault_and_nothing_is_executed() -> None
 
 
 # safety: SR-02
-def test_couch_that_stands_elsewhere_at_upload_is_not_executed() -> None:
+@pytest.mark.parametrize("by", ["the isocentre", "an axis"])
+def test_couch_that_stands_elsewhere_at_upload_is_not_executed(by: str) -> None:
     room = Room().to("APPROVED")
     room.hold_answers = True
     room.ask(commands.Arm(digest=room.digest()))
     upload = room.waiting.pop()
     answer = room.reply(upload)
     assert isinstance(answer, ev.PlanUploaded)
-    room.feed(replace(answer, stands_at=(PLANNED[0] + 0.6, *PLANNED[1:])))
+    pitched = MODEL.solve(answer.stands_at, Correction(0.0, 0.0, 0.0, 0.0, 0.15, 0.0))
+    stands_at = pitched if by == "an axis" else (PLANNED[0] + 0.6, *PLANNED[1:])
+    room.feed(replace(answer, stands_at=stands_at))
     assert not room.of(fx.Execute)
     assert room.of(fx.VoidPlan)
     assert "stands" in room.reason
@@ -213,6 +216,63 @@ def test_couch_that_moved_since_imaging_voids(state: str, offset: tuple[float, .
     assert not room.ask(commands.Propose()).accepted
     assert not room.ask(commands.RegisterImages()).accepted
     assert room.ask(commands.AcquireImages()).accepted
+
+
+# safety: SR-07
+@pytest.mark.parametrize("state", ["IMAGED", "REGISTERED", "CHECKED", "APPROVED", "VERIFIED"])
+def test_axes_that_moved_void_though_the_isocentre_stayed(state: str) -> None:
+    """Pitch against height: half a millimetre at the isocentre is no measure of what the axes did."""
+    room = Room().to(state)
+    stood = room.couch.axes
+    room.couch.axes = MODEL.solve(stood, Correction(0.0, 0.0, 0.0, 0.0, 0.15, 0.0))
+    pose = MODEL.difference(stood, room.couch.axes)
+    assert pose.mm < 0.1
+    assert pose.deg < 0.2
+    assert max(abs(a - b) for a, b in zip(stood[:3], room.couch.axes[:3], strict=True)) > 0.5
+    room.run()
+    assert room.state in ("SETUP", "SUPERSEDED")
+    for refused in (commands.Propose(), commands.RegisterImages()):
+        assert not room.ask(refused).accepted
+    assert room.ask(commands.AcquireImages()).accepted
+
+
+# safety: SR-07
+@pytest.mark.parametrize("way_out", ["stop while moving", "stop while held", "terminal lost"])
+def test_a_way_that_was_begun_voids_the_images_however_short_it_was(way_out: str) -> None:
+    """Seed 1606 of the campaign: registered anew after a STOP on images of before the motion."""
+    room = Room()
+    room.correction = Correction(0.1, 0.1, 0.1, 0.0, 0.05, 0.0)  # below every threshold
+    room.to("MOVING")
+    if way_out == "stop while held":
+        room.couch.enable = False
+        room.run(2)
+        assert room.state == "HELD"
+    if way_out == "terminal lost":
+        room.feed(ev.TerminalLost("T1"))
+    else:
+        assert room.ask(commands.Stop()).accepted
+    assert room.state == "SUPERSEDED"
+    executed = len(room.of(fx.Execute))
+    for _ in range(3):
+        for refused in (commands.RegisterImages(), commands.Propose()):
+            answer = room.ask(refused)
+            assert not answer.accepted
+            assert "moved" in answer.message
+        room.run()
+    assert len(room.of(fx.Execute)) == executed
+    room.feed(ev.TerminalAlive("T1"))
+    assert room.ask(commands.AcquireImages()).accepted
+    assert room.state == "IMAGED"
+
+
+# safety: SR-07
+@pytest.mark.parametrize("driven", ["moving", "stopping", "jogging", "homing"])
+@pytest.mark.parametrize("state", ["IMAGED", "CHECKED", "ARRIVED", "VERIFIED"])
+def test_drives_that_run_while_nothing_is_executed_void_the_images(state: str, driven: str) -> None:
+    room = Room().to(state)
+    room.feed(replace(room.couch.heard(), state=driven))  # type: ignore[arg-type]
+    assert room.state in ("SETUP", "SUPERSEDED")
+    assert driven in room.reason
 
 
 # safety: SR-07

@@ -9,7 +9,7 @@ from igrt_hw.safety import effects as fx
 from igrt_hw.safety import events as ev
 from igrt_hw.safety import proposals
 from igrt_hw.safety.canonical import canonical_bytes
-from igrt_hw.safety.couch_model import rotation_total_deg
+from igrt_hw.safety.couch_model import displacement, rotation_total_deg
 from igrt_hw.safety.guards import Ask
 from igrt_hw.safety.loop import Loop
 from igrt_hw.safety.memory import (
@@ -145,7 +145,7 @@ class Answers(Loop):
         if not 0 <= now_us - stamp.acquired_us <= m.rule.image_age_us:
             return "the time of acquisition is not of now: acquire the images again"
         if m.state is S.ARRIVED and m.rest_axes is not None:
-            moved = m.model.difference(m.rest_axes, stamp.couch_axes)
+            moved = displacement(m.model, m.rest_axes, stamp.couch_axes)
             if moved.mm > m.config.moved_mm or moved.deg > m.config.moved_deg:
                 return "the couch did not stand at its arrival while the images were taken"
         return ""

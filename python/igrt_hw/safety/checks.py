@@ -15,7 +15,7 @@ from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.plan import PlannedIsocentre, TreatmentPlan
 from igrt_hw.models.proposal import Check, CheckOutcome, ClearanceStrip, ImageStamp
 from igrt_hw.models.qa import QaStanding
-from igrt_hw.safety.couch_model import CouchModel, Stages, rotation_total_deg
+from igrt_hw.safety.couch_model import CouchModel, Stages, displacement, rotation_total_deg
 from igrt_hw.safety.events import CouchHeard, RegistrationDone
 from igrt_hw.safety.rules import SiteRule, SupervisorConfig
 
@@ -128,14 +128,15 @@ def imaging_stamp(given: ProposalInputs) -> Check:
 
 
 def couch_unmoved(given: ProposalInputs) -> Check:
-    """The couch has not moved since the images: 0.5 mm and 0.2 deg at the isocentre, and not by hand."""
-    moved = given.model.difference(given.stamp.couch_axes, given.couch.primary)
+    """The couch has not moved since the images: 0.5 mm and 0.2 deg, at the isocentre and by axis, and not by hand."""
+    moved = displacement(given.model, given.stamp.couch_axes, given.couch.primary)
     limit_mm, limit_deg = given.config.moved_mm, given.config.moved_deg
     bad = moved.mm > limit_mm or moved.deg > limit_deg or given.couch.moved_by_hand
     hand = "; brakes were released by hand" if given.couch.moved_by_hand else ""
     return _answer(
         "couch unmoved",
-        f"The couch has not moved since the images by more than {limit_mm} mm or {limit_deg} deg at the isocentre.",
+        f"The couch has not moved since the images by more than {limit_mm} mm or {limit_deg} deg,"
+        " neither at the isocentre nor by any axis.",
         REFUSE if bad else PASS,
         f"{moved.mm:.2f} mm, {moved.deg:.2f} deg{hand}"
         + (": acquire the images again" if bad else ""),

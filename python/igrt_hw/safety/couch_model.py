@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from igrt_hw.geometry import Correction
+from igrt_hw.geometry import Correction, wrap_deg
 from igrt_hw.guidance.daily_shift import ShiftTest
 from igrt_hw.models.qa import QaLevel
 
@@ -122,6 +122,24 @@ class CouchModel(Protocol):
         self, axes: tuple[float, ...]
     ) -> tuple[float, float, float, float, float, float]:
         """The six table-top numbers of IEC 61217 for this axis position."""
+
+
+def displacement(
+    model: CouchModel, first: tuple[float, ...], second: tuple[float, ...]
+) -> PoseDifference:
+    """How far a couch has moved: at the isocentre, or by the axis that moved most, whichever is more.
+
+    Axes can move by millimetres and leave the isocentre where it was (pitch against height); the patient beside it
+    has moved all the same, and the couch judges the start of a plan by axes.
+    """
+    pose = model.difference(first, second)
+    linear, rotary = [pose.mm], [pose.deg]
+    for unit, a, b in zip(model.axis_units, first, second, strict=True):
+        if unit == "mm":
+            linear.append(abs(b - a))
+        else:
+            rotary.append(abs(wrap_deg(b - a)))
+    return PoseDifference(max(linear), max(rotary))
 
 
 def rotation_total_deg(correction: Correction) -> float:

@@ -10,6 +10,7 @@ from igrt_hw.safety import events as ev
 from igrt_hw.safety.approvals import (
     axis_shifts,
 )
+from igrt_hw.safety.couch_model import displacement
 from igrt_hw.safety.guards import Ask
 from igrt_hw.safety.target_watch import TargetWatch
 from igrt_hw.safety.transitions import (
@@ -20,6 +21,7 @@ from igrt_hw.safety.transitions import (
 S = LoopState
 T = Trigger
 HELD_CAUSES = frozenset({"enable released", "lease late"})
+DRIVEN = frozenset({"moving", "stopping", "jogging", "homing"})
 OWN_STOP_WINDOW_US = 1_000_000  # a STOP of ours is seen in telemetry within this time
 
 
@@ -77,22 +79,17 @@ class CouchWatch(TargetWatch):
             self._fire(T.FAULTS_CLEARED, Ask(now_us), actor="supervisor")
 
     def _watch_rest(self, couch: ev.CouchHeard, now_us: int) -> None:
-        """At rest the couch stands where the images, or the arrival, saw it."""
+        """At rest the couch stands where the images, or the arrival, saw it; running drives are motion, however short."""
         m = self._m
         if m.rest_axes is None or m.images_problem:
             return
-        moved = m.model.difference(m.rest_axes, couch.primary)
-        if (
-            moved.mm <= m.config.moved_mm
-            and moved.deg <= m.config.moved_deg
-            and not couch.moved_by_hand
-        ):
+        moved = displacement(m.model, m.rest_axes, couch.primary)
+        within = moved.mm <= m.config.moved_mm and moved.deg <= m.config.moved_deg
+        if within and not couch.moved_by_hand and couch.state not in DRIVEN:
             return
-        how = (
-            "by hand, with released brakes"
-            if couch.moved_by_hand
-            else f"{moved.mm:.2f} mm, {moved.deg:.2f} deg"
-        )
+        how = f"{couch.state}, {moved.mm:.2f} mm, {moved.deg:.2f} deg"
+        if couch.moved_by_hand:
+            how = "by hand, with released brakes"
         reason = f"the couch moved since it was last seen ({how}): acquire the images again"
         self._void_images(reason)
         self._fire(T.COUCH_STRAYED, Ask(now_us), reason, actor="couch")

@@ -20,6 +20,7 @@ from igrt_hw.models.commands import (
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.proposal import CheckOutcome
 from igrt_hw.safety import checks
+from igrt_hw.safety.couch_model import displacement
 from igrt_hw.safety.events import DeviceName, Event, PlanUploaded, UserCommand
 from igrt_hw.safety.interlocks import Act, broken
 from igrt_hw.safety.memory import Memory
@@ -172,7 +173,7 @@ def _override_outdated(m: Memory, ask: Ask) -> str | None:
     asked = m.override
     if asked is None or m.couch.last is None:
         return "nobody has asked for an override yet"
-    moved = m.model.difference(asked.axes, m.couch.last.primary)
+    moved = displacement(m.model, asked.axes, m.couch.last.primary)
     if moved.mm > m.config.moved_mm or moved.deg > m.config.moved_deg:
         return "the couch has moved since the override was asked for: ask again"
     if ask.now_us - asked.asked_us > m.config.override_life_us:
@@ -305,7 +306,7 @@ def _digests_equal(m: Memory, ask: Ask) -> str | None:
     start = m.proposal.content.start_axes
     if len(receipt.stands_at) != len(start):
         return f"the couch answered with {len(receipt.stands_at)} axes"
-    off = m.model.difference(start, receipt.stands_at)
+    off = displacement(m.model, start, receipt.stands_at)
     if off.mm > m.config.moved_mm or off.deg > m.config.moved_deg:
         return f"the couch stands {off.mm:.2f} mm, {off.deg:.2f} deg from where the images saw it: image again"
     if _approvals_missing(m) > 0 or m.proposal.digest in m.executed:

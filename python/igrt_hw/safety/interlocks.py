@@ -288,7 +288,7 @@ CONTRACTS: tuple[Contract, ...] = (
     ),
     Contract(
         "Patient Motion",
-        "The couch stands where the images saw it, within 0.5 mm and 0.2 deg.",
+        "The couch stands where the images saw it, within 0.5 mm and 0.2 deg at the isocentre and by every axis.",
         frozenset({Act.START, Act.BEAM}),
         _unmoved,
         _unmoved_detail,

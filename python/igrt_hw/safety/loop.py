@@ -132,6 +132,10 @@ class Loop:
             m.challenge, m.approvals, m.approval_sessions = None, (), ()
         if after in (*ENDED, S.FAULT, S.SETUP, S.IDLE):
             self._drop_pending(m.reason)
+        if before in (S.MOVING, S.HELD) and after in ENDED:
+            # However little of the way was gone: the images show a patient who has been moved since.
+            self._void_images("the couch moved since the images: acquire them again")
+            m.rest_axes = None
         if after is not S.PATIENT_BOUND:
             m.override = None
         if after in (S.SETUP, S.PATIENT_BOUND, S.FAULT):

@@ -14,7 +14,7 @@ from igrt_hw.models.proposal import Approval, ImageStamp, Proposal, Verification
 from igrt_hw.models.qa import QaRun, QaStanding
 from igrt_hw.models.status import ImageView, LoopState
 from igrt_hw.safety.approvals import OpenChallenge
-from igrt_hw.safety.couch_model import CouchModel
+from igrt_hw.safety.couch_model import CouchModel, displacement
 from igrt_hw.safety.events import (
     CouchHeard,
     DeviceName,
@@ -291,7 +291,7 @@ class Memory:
             else self.model.difference(couch.primary, couch.secondary),
             moved=None
             if couch is None or self.rest_axes is None
-            else self.model.difference(self.rest_axes, couch.primary),
+            else displacement(self.model, self.rest_axes, couch.primary),
             gantry_deg=self._gantry_since_path(),
             faults=self.device_faults() + tuple(self.host_faults.values()),
             target=target,

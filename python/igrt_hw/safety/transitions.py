@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 from igrt_hw.models.status import LoopState as S
 
@@ -509,6 +510,7 @@ TABLE: tuple[Transition, ...] = (
 )
 
 
+@cache
 def rows(state: S, trigger: Trigger) -> tuple[Transition, ...]:
     """The rows to be tried in this state for this trigger, from the top."""
     return tuple(row for row in TABLE if row.trigger is trigger and state in row.source)
