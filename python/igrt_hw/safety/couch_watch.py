@@ -79,7 +79,7 @@ class CouchWatch(TargetWatch):
             self._fire(T.FAULTS_CLEARED, Ask(now_us), actor="supervisor")
 
     def _watch_rest(self, couch: ev.CouchHeard, now_us: int) -> None:
-        """At rest the couch stands where the images, or the arrival, saw it; running drives are motion, however short."""
+        """At rest the couch stands where the images, or the arrival, saw it; drives that run are motion."""
         m = self._m
         if m.rest_axes is None or m.images_problem:
             return
