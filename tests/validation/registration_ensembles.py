@@ -18,6 +18,19 @@ from igrt_hw.guidance.registration import (
     register,
 )
 
+OPEN = Limits(
+    similarity_min=-1.0,
+    overlap_min=0.0,
+    displacement_max_mm=1e9,
+    displacement_max_deg=360.0,
+    disagreement_max_mm=1e9,
+    rival_max=1e9,
+    sigma_max_mm=1e9,
+    sigma_max_deg=1e9,
+    foreign_max=1e9,
+)
+"""Limits that refuse nothing: only to see where the search of a refused registration ended."""
+
 GRID_MM = np.array(
     [[x, y, z] for x in (-60, 60) for y in (-60, 60) for z in (-60, 60)], dtype=np.float64
 )
@@ -53,6 +66,9 @@ def run(model: PatientModel, planned: Pose, ensemble: Ensemble, images: Path, ou
                 seconds = time.perf_counter() - begin
                 row = as_row(result, pair, planned, nominal)
                 row |= {"start": start, "seconds": seconds, "mas": pair.mas}
+                if result.correction is None:
+                    ended = register(model, views, nominal, planned, limits=OPEN)
+                    row["ended_mtre_mm"] = _mtre_mm(ended, pair)
                 file.write(json.dumps(row) + "\n")
                 file.flush()
 
@@ -69,7 +85,7 @@ def nominal_of(pair: Pair, start: int, cases: CaseSet, planned: Pose) -> Pose:
 def as_row(
     result: RegistrationResult, pair: Pair, planned: Pose, nominal: Pose
 ) -> dict[str, object]:
-    """What is kept of one registration. The estimate of a refused one is not known, so it counts as a failure."""
+    """What is kept of one registration. A refused one has no estimate."""
     lies = correction_to_pose(pair.needed).inverse() @ planned
     row: dict[str, object] = {
         "seed": pair.seed,
@@ -87,13 +103,19 @@ def as_row(
     if result.correction is not None:
         needed = pair.needed
         row["error"] = list((np.array([*result.correction]) - np.array([*needed])).tolist())
-        row["mtre_mm"] = grid_distance_mm(
-            correction_to_pose(result.correction) @ correction_to_pose(needed).inverse()
-        )
+        row["mtre_mm"] = _mtre_mm(result, pair)
         row["covariance"] = result.covariance
         row["residual_covariance"] = result.residual_covariance
         row["sigma_at_target_mm"] = result.sigma_at_target_mm
     return row
+
+
+def _mtre_mm(result: RegistrationResult, pair: Pair) -> float | None:
+    if result.correction is None:
+        return None
+    return grid_distance_mm(
+        correction_to_pose(result.correction) @ correction_to_pose(pair.needed).inverse()
+    )
 
 
 def grid_distance_mm(motion: Pose) -> float:
