@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from igrt_hw._core import CancelFlag, Couch, Pose
+from igrt_hw._core import CancelFlag, Couch, Pose, RegistrationCancelled
 from igrt_hw.geometry import Frame
 from igrt_hw.guidance.cbct import reconstruct
 from igrt_hw.guidance.cbct_projections import prepare_scan
@@ -74,31 +74,44 @@ def register_markers(
     images: Sequence[StoredImage],
     couch: Couch,
     couch_axes: tuple[float, ...],
+    *,
+    cancel: CancelFlag | None = None,
 ) -> FiducialResult:
-    """Find the plan's markers in the pair. Raises `JobError` when they are not believed, with the reasons."""
+    """Find the plan's markers in the pair; `cancel` as for a pair, heard between its views.
+
+    Raises `JobError` when they are not believed, with the reasons.
+    """
     placement = Placement.of(plan.loaded, isocentre_id)
     nominal = placement.at(couch, couch_axes)
     fiducials = []
     for marker in plan.loaded.plan.markers:
         x, y, z = (float(v) for v in iec_patient_point(marker.position_dicom_mm))
         fiducials.append(Fiducial(marker.name, (x, y, z), marker.sigma_mm))
-    views = [
-        find_fiducials(
-            image.line_integrals,
-            image.geometry,
-            GOLD_SEED,
-            fiducials,
-            nominal,
-            region=image.region,
-            geometry_covariance=image.geometry_covariance,
+    views = []
+    for image in images:
+        _not_stopped(cancel)
+        views.append(
+            find_fiducials(
+                image.line_integrals,
+                image.geometry,
+                GOLD_SEED,
+                fiducials,
+                nominal,
+                region=image.region,
+                geometry_covariance=image.geometry_covariance,
+            )
         )
-        for image in images
-    ]
+    _not_stopped(cancel)
     result = register_fiducials(fiducials, views, nominal, placement.planned)
     if result.correction is None:
         reasons = "; ".join(reason.sentence for reason in result.reasons)
         raise JobError(f"the markers are not believed: {reasons}")
     return result
+
+
+def _not_stopped(cancel: CancelFlag | None) -> None:
+    if cancel is not None and cancel.cancelled:
+        raise RegistrationCancelled("stopped between two views")
 
 
 def register_scan(
@@ -115,6 +128,7 @@ def register_scan(
     Raises `JobError` when the result is not believed.
     """
     placement = Placement.of(plan.loaded, isocentre_id)
+    _not_stopped(cancel)
     ready = prepare_scan(scan.line_integrals, scan.geometries, scan.protocol.field_mm)
     volume = reconstruct(
         ready.projections,

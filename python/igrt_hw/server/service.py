@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from igrt_hw._core import CancelFlag
+from igrt_hw._core import CancelFlag, RegistrationCancelled
 from igrt_hw.devices.couch import ClpCouch
 from igrt_hw.devices.gcs import GcsCouch
 from igrt_hw.devices.imager import ClpImager
@@ -389,14 +389,24 @@ class Service:
     def _job(
         self, request: int, what: str, work: Callable[[Progress], T], done: Callable[[T], ev.Event]
     ) -> None:
-        """Run `work` in the pool; feed what `done` makes of its result, or why it failed."""
+        """Run `work` in the pool; feed what `done` makes of its result, or why it failed.
+
+        What nobody waits for any more (STOP, another patient, too late) is not even looked at: `done` may put it where
+        people see it.
+        """
         self._activity = activity = _Activity(detail=what)
 
         def tell(text: str, fraction: float) -> None:
             activity.detail, activity.fraction = text, fraction
 
+        def landed(future: Future[T]) -> None:
+            if request in self._supervisor.memory.pending:
+                self._feed(outcome(request, future, done))
+            else:
+                self._feed(ev.RequestFailed(request, f"{what} was given up"))
+
         def finished(future: Future[T]) -> None:
-            self._soon(lambda: self._feed(outcome(request, future, done)))
+            self._soon(lambda: landed(future))
 
         self._pool.submit(work, tell).add_done_callback(finished)
 
@@ -538,6 +548,8 @@ class Service:
                 self._soon(lambda: self._pulled.discard(cancel))
 
         def search() -> Registered:
+            if cancel.cancelled:
+                raise RegistrationCancelled("stopped before it began")
             if missing:
                 raise JobError("the images are not here any more: acquire them again")
             if effect.by_hand is not None:
@@ -548,7 +560,9 @@ class Service:
                 )
             protocol = protocol_for(plan.loaded.plan.site)
             if by_markers(plan.loaded, protocol, effect.method):
-                return register_markers(plan, effect.isocentre_id, images, couch, effect.couch_axes)
+                return register_markers(
+                    plan, effect.isocentre_id, images, couch, effect.couch_axes, cancel=cancel
+                )
             return register_pair(
                 plan,
                 effect.isocentre_id,
