@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import cache, lru_cache
+from operator import truediv
 from typing import Final
 
 from igrt_hw.devices.clp import ClpDevice, after, failed, line_settings
@@ -20,7 +22,6 @@ from igrt_hw.devices.plan import (
     CouchLimits,
     MotionPlan,
     PlanReceipt,
-    from_line,
     to_line,
 )
 from igrt_hw.link import messages as m
@@ -30,6 +31,7 @@ from igrt_hw.link.runner import Line, LineSettings, monotonic_us
 from igrt_hw.link.session import Identity, Lost, Opened, TelemetrySample
 from igrt_hw.link.transport import PortSettings
 from igrt_hw.models.telemetry import (
+    AxisUnit,
     CouchFault,
     CouchFlag,
     CouchState,
@@ -232,29 +234,45 @@ class ClpCouch(ClpDevice[CouchTelemetry]):
         return couch_telemetry(sample, tuple(axis.kind for axis in limits.axes))
 
 
+# The same few numbers come ten times a second: looked up once. A number without a member raises every time.
+_state = lru_cache(CouchState)
+_drive_state = lru_cache(DriveState)
+_stop_cause = lru_cache(StopCause)
+_flags = lru_cache(CouchFlag)
+_faults = lru_cache(CouchFault)
+
+
+@cache
+def _scales(kinds: tuple[AxisKind, ...]) -> tuple[tuple[AxisUnit, ...], tuple[int, ...]]:
+    """Unit of each axis, and how many line units are one of it: what `from_line` divides by."""
+    return tuple(kind.unit for kind in kinds), tuple(kind.per_unit for kind in kinds)
+
+
 def couch_telemetry(sample: TelemetrySample, kinds: tuple[AxisKind, ...]) -> CouchTelemetry:
     """A couch's status in millimetres and degrees. Raises `ValueError` for an unknown state."""
     status = sample.message
     if not isinstance(status, m.CouchStatus):
         raise TypeError(f"{status.SPEC.name} is not the status of a couch")
 
+    units, scales = _scales(kinds)
+
     def positions(numbers: tuple[int, ...]) -> tuple[float, ...]:
-        return tuple(from_line(n, kind) for n, kind in zip(numbers, kinds, strict=False))
+        return tuple(map(truediv, numbers, scales))
 
     return CouchTelemetry(
         received_us=sample.received_us,
         device_us=status.device_us,
         session=sample.session,
         epoch=sample.epoch,
-        axis_units=tuple(kind.unit for kind in kinds),
+        axis_units=units,
         primary=positions(status.primary),
         secondary=positions(status.secondary),
         commanded=positions(status.commanded),
-        state=CouchState(status.state),
-        drive_state=DriveState(status.drive_state),
-        stop_cause=StopCause(status.stop_cause),
-        flags=CouchFlag(status.flags),
-        faults=CouchFault(status.faults),
+        state=_state(status.state),
+        drive_state=_drive_state(status.drive_state),
+        stop_cause=_stop_cause(status.stop_cause),
+        flags=_flags(status.flags),
+        faults=_faults(status.faults),
         plan_nonce=status.plan_nonce,
         path_fraction=status.path_ppm / 1e6,
         lease_age_ms=status.lease_age_ms,

@@ -123,8 +123,12 @@ class DeviceClock:
         """Device clock minus host clock at a host time."""
         along = (host_us - self._base_host_us - self._mean_t) * self.drift_ppm * 1e-6
         estimate = self._base_offset_us + self._mean_offset + along
-        low, high = self._bounds_at(host_us)
-        return min(max(estimate, low), high)
+        # `_bounds_at`, here as well: this is asked several times for every frame.
+        spread = abs(host_us - self._bound_at_us) * DRIFT_PPM_MAX * 1e-6
+        low, high = self._low_us - spread, self._high_us + spread
+        if estimate < low:
+            estimate = low
+        return high if estimate > high else estimate
 
     def device_us(self, host_us: int) -> int:
         """The device's clock at a host time."""

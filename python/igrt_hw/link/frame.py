@@ -93,6 +93,15 @@ def _prefix_crc(direction: Direction, dictionary_hash: bytes) -> int:
     return crc
 
 
+_header_of: Final = Header._make
+_frame_of: Final = Frame._make
+_CODECS: Final = {
+    direction: {
+        kind: known.CODEC for kind, known in BY_TYPE.items() if known.SPEC.direction == direction
+    }
+    for direction in Direction
+}
+
 # CRC of the prefix, by direction and message type: where the CRC of the content goes on from.
 _SEED: Final = {
     direction: tuple(
@@ -136,34 +145,36 @@ def decode_run(run: bytes, direction: Direction, device: int | None = None) -> F
         content: bytes = cobs.decode(run)
     except cobs.DecodeError:
         return Drop.COBS
-    if len(content) < FRAME_LEN_MIN:
+    length = len(content)
+    if length < FRAME_LEN_MIN:
         return Drop.SHORT
-    if len(content) > FRAME_LEN_MAX:
+    if length > FRAME_LEN_MAX:
         return Drop.OVERLONG
-    crc = crc32.iscsi(content[:-CRC_LEN], _SEED[direction][content[1]])
+    crc: int = crc32.iscsi(content[:-CRC_LEN], _SEED[direction][content[1]])
     if crc != int.from_bytes(content[-CRC_LEN:], "little"):
         return Drop.CRC
     return _decode_content(content, direction, device)
 
 
 def _decode_content(content: bytes, direction: Direction, device: int | None) -> Frame | Drop:
-    header = Header._make(_HEADER.unpack_from(content))
-    if header.body_len != len(content) - FRAME_LEN_MIN:
+    header = _header_of(_HEADER.unpack_from(content))
+    version, kind, body_len, _, _, _, _, flags, of_device, _, _ = header
+    if body_len != len(content) - FRAME_LEN_MIN:
         return Drop.LENGTH
-    if header.version != VERSION:
+    if version != VERSION:
         return Drop.VERSION
-    if header.flags & ~FLAGS_KNOWN:
+    if flags & ~FLAGS_KNOWN:
         return Drop.FLAGS
-    if device is not None and header.device != device:
+    if device is not None and of_device != device:
         return Drop.DEVICE
-    message_class = BY_TYPE.get(header.type)
-    if message_class is None or message_class.SPEC.direction != direction:
+    codec = _CODECS[direction].get(kind)
+    if codec is None:
         return Drop.TYPE
     try:
-        message = message_class.CODEC.unpack(content[HEADER_LEN:-CRC_LEN])
+        message = codec.unpack(content[HEADER_LEN:-CRC_LEN])
     except MessageError:
         return Drop.BODY
-    return Frame(header, message)
+    return _frame_of((header, message))
 
 
 class FrameReader:
@@ -177,7 +188,8 @@ class FrameReader:
 
     def feed(self, data: bytes) -> Iterator[Frame | Drop]:
         """Take octets as they come; give frames and the reasons of drops in the order received."""
-        *runs, self._rest = (self._rest + data).split(b"\x00")
+        runs = (self._rest + data).split(b"\x00")
+        self._rest = runs.pop()
         for run in runs:
             if self._discarding:
                 self._discarding = False

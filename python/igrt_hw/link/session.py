@@ -108,6 +108,9 @@ class SessionState(StrEnum):
     LOST = "lost"
 
 
+_OPEN: Final = (SessionState.OPEN, SessionState.TELEMETRY_ONLY)
+
+
 class Trigger(StrEnum):
     """What moves a session on."""
 
@@ -307,31 +310,37 @@ class Session:
                 self._lose_if(self._window.tick(now_us))
             if self._lease.permitted_until_us:
                 self._tick_lease(now_us)
-            if self.state is SessionState.OPEN:
+            if self.state is SessionState.OPEN and (
+                now_us >= self._echo_next_us or self.settings.half_duplex
+            ):
                 self._tick_own_commands(now_us)
-            self._fill_window(now_us)
-        if now_us - self._heard_us > self._silence_us and self._is_open:
+            if self._window.waiting:
+                self._fill_window(now_us)
+        if now_us - self._heard_us > self._silence_us and self.state in _OPEN:
             ms = (now_us - self._heard_us) // 1000
             self._fail(LossCause.SILENT, f"for {ms} ms (unplugged, powered off, or stalled)")
 
     def next_wake_us(self, now_us: int) -> int:
         """When `tick` has to be called next."""
-        wake = now_us + SILENCE_US
-        if self._is_open:
-            wake = min(wake, self._heard_us + self._silence_us + 1)
-        if self.state is SessionState.OPENING:
+        state, wake = self.state, now_us + SILENCE_US
+        if state is SessionState.OPENING:
             wake = min(wake, self._hello_us + HELLO_PERIOD_US)
+        elif state in _OPEN:
+            wake = min(wake, self._heard_us + self._silence_us + 1)
         if self._stop is not None:
             wake = min(wake, self._stop.next_us)
-        if self.state is SessionState.OPEN:
-            wake = min(wake, self._echo_next_us)
-            if self._lease.is_fresh(now_us):
-                wake = min(wake, self._lease.due_us)
+        if state is SessionState.OPEN:
+            # Asked after every turn: comparisons, since a call of `min` costs more than all of this.
+            if self._echo_next_us < wake:
+                wake = self._echo_next_us
+            lease = self._lease
+            if now_us < lease.permitted_until_us and lease.due_us < wake:
+                wake = lease.due_us
             if self._window.unanswered:
                 wake = min(wake, self._window.retransmit_at_us())
             if self.settings.half_duplex:
                 wake = min(wake, max(self._poll_next_us, self._busy_until_us))
-        return max(wake, now_us)
+        return wake if wake > now_us else now_us
 
     @property
     def is_quiet(self) -> bool:
@@ -386,7 +395,7 @@ class Session:
 
     @property
     def _is_open(self) -> bool:
-        return self.state in (SessionState.OPEN, SessionState.TELEMETRY_ONLY)
+        return self.state in _OPEN
 
     def _go(self, trigger: Trigger) -> None:
         self.state = TRANSITIONS[self.state, trigger]
@@ -538,15 +547,17 @@ class Session:
         self._stop = None
 
     def _tick_lease(self, now_us: int) -> None:
+        lease = self._lease
         if (
             self.state is not SessionState.OPEN
             or self.clock is None
-            or not self._lease.is_fresh(now_us)
-            or now_us < max(self._lease.due_us, self._busy_until_us)
+            or not lease.is_fresh(now_us)
+            or now_us < lease.due_us
+            or now_us < self._busy_until_us
             or (self.settings.half_duplex and self._window.unanswered)
         ):
             return
-        counter, late_us = self._lease.next(now_us)
+        counter, late_us = lease.next(now_us)
         self.tally.lease_late_us.append(late_us)
         deadline_us = (self.clock.device_us(now_us) + LEASE_TTL_US) & U32
         self.tally.leases_sent += 1
@@ -555,8 +566,7 @@ class Session:
             self._busy_until_us = now_us + RTO_US_MIN + self._wire_us(120)
 
     def _tick_own_commands(self, now_us: int) -> None:
-        idle = not self._window.waiting
-        if now_us >= self._echo_next_us and idle:
+        if now_us >= self._echo_next_us and not self._window.waiting:
             first = self._echoes < ECHO_FIRST_COUNT
             self._echo_next_us = now_us + (ECHO_FIRST_US if first else ECHO_PERIOD_US)
             self._echoes += 1

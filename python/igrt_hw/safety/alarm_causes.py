@@ -9,6 +9,8 @@ from igrt_hw.safety.transitions import IN_MOTION
 
 HIGH, MEDIUM, LOW = AlarmPriority.HIGH, AlarmPriority.MEDIUM, AlarmPriority.LOW
 
+_ACUTE = (*IN_MOTION, LoopState.BEAM_READY)
+_WAITING = (LoopState.CHECKED, LoopState.APPROVED, *IN_MOTION)
 EXPIRES_SOON_US = 60_000_000
 LINK_STEADY_US = 2_000_000
 """A link is back when it was heard without a break for so long: on a loaded machine it comes and goes in a second."""
@@ -45,11 +47,11 @@ def _faults(m: Memory) -> list[Cause]:
 
 def _links(m: Memory, now_us: int) -> list[Cause]:
     found = []
+    acute = m.state in _ACUTE
+    # The interlock falls at `fresh` in any case. Where nothing moves, what is only late is no news for people.
+    limit_us = m.config.fresh_us if acute else m.config.lost_us
     for name, device in (("couch", m.couch), ("imager", m.imager), ("pendant", m.pendant)):
         age = device.age_us(now_us)
-        acute = m.state in (*IN_MOTION, LoopState.BEAM_READY)
-        # The interlock falls at `fresh` in any case. Where nothing moves, what is only late is no news for people.
-        limit_us = m.config.fresh_us if acute else m.config.lost_us
         if age is not None and age <= limit_us:
             continue
         text = (
@@ -134,7 +136,7 @@ def _loop(m: Memory) -> list[Cause]:
 
 
 def _ageing(m: Memory, now_us: int) -> list[Cause]:
-    if m.proposal is None or m.state not in (LoopState.CHECKED, LoopState.APPROVED, *IN_MOTION):
+    if m.proposal is None or m.state not in _WAITING:
         return []
     left = m.proposal.content.expires_us - now_us
     if left > EXPIRES_SOON_US:

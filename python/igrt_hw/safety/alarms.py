@@ -142,6 +142,16 @@ class AlarmBoard:
         del self._alarms[alarm_id]
         del self._courses[alarm_id]
 
+    @property
+    def any(self) -> bool:
+        """Whether there is an alarm at all, a latched one whose cause has gone included."""
+        return bool(self._alarms)
+
+    def sounds(self, alarm_id: str) -> bool:
+        """Whether this alarm is there with its cause: then `sound` keeps the time at which it was raised."""
+        known = self._alarms.get(alarm_id)
+        return known is not None and known.active
+
     def listed(self) -> tuple[Alarm, ...]:
         """Highest priority first, oldest first within a priority."""
         return tuple(

@@ -28,6 +28,7 @@ from igrt_hw.safety.couch_model import PoseDifference, Stages, UnreachableError
 Axes = tuple[float, ...]
 DIFFERENCES_MAX = 16
 PATH_SAMPLES = 33
+_SHARES = np.linspace(0.0, 1.0, PATH_SAMPLES)[:, None]
 """Places looked at along a straight move: every millimetre of the largest correction."""
 _STILL = Pose.identity(Frame.FIXED, Frame.FIXED)
 
@@ -119,8 +120,7 @@ class MachineCouch:
         )
 
     def _least_singular(self, start: Axes, target: Axes) -> tuple[str, float]:
-        shares = np.linspace(0.0, 1.0, PATH_SAMPLES)[:, None]
-        along = np.array(start) + shares * (np.array(target) - np.array(start))
+        along = np.array(start) + _SHARES * (np.array(target) - np.array(start))
         names, margins = self._couch.singularity_many(along)
         least = int(np.argmin(margins))
         return names[least], float(margins[least])

@@ -244,7 +244,10 @@ class Memory:
 
     def pending_of(self, *kinds: PendingKind) -> Pending | None:
         """The pending request of one of these kinds, if there is one."""
-        return next((p for p in self.pending.values() if p.kind in kinds), None)
+        for pending in self.pending.values():
+            if pending.kind in kinds:
+                return pending
+        return None
 
     def terminal_age_us(self, now_us: int) -> int | None:
         """Age of the terminal that counts: the one that armed, else the one heard last."""
@@ -257,13 +260,13 @@ class Memory:
     def device_faults(self) -> tuple[str, ...]:
         """What the devices report as latched."""
         found: list[str] = []
-        for name, last in (
-            ("couch", self.couch.last),
-            ("imager", self.imager.last),
-            ("pendant", self.pendant.last),
-        ):
-            if last is not None and last.faults:
-                found += [f"{name}: {fault}" for fault in last.faults]
+        couch, imager, pendant = self.couch.last, self.imager.last, self.pendant.last
+        if couch is not None and couch.faults:
+            found += [f"couch: {fault}" for fault in couch.faults]
+        if imager is not None and imager.faults:
+            found += [f"imager: {fault}" for fault in imager.faults]
+        if pendant is not None and pendant.faults:
+            found += [f"pendant: {fault}" for fault in pendant.faults]
         return tuple(found)
 
     def _gantry_since_path(self) -> float | None:

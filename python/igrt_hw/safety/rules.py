@@ -277,5 +277,10 @@ class SupervisorConfig(Frozen):
 
     def rule_for(self, site: str) -> SiteRule:
         """The rule of a site, or the general one for a site that has none."""
-        rules = {rule.site: rule for rule in self.site_rules}
-        return rules.get(site, rules["general"])
+        general = self.site_rules[0]
+        for rule in self.site_rules:
+            if rule.site == site:
+                return rule
+            if rule.site == "general":
+                general = rule
+        return general

@@ -221,14 +221,15 @@ class Supervisor(People):
     def _watch_alarms(self, now_us: int) -> list[AlarmChange]:
         there = causes(self._m, now_us)
         changes: list[AlarmChange] = []
-        utc = self.utc(now_us) if there else ""
         for cause in there:
+            utc = "" if self._alarms.sounds(cause.alarm_id) else self.utc(now_us)
             changes += self._alarms.sound(cause, now_us, utc)
-        names = {cause.alarm_id for cause in there}
-        for alarm in self._alarms.listed():
-            if alarm.alarm_id not in names:
-                changes += self._alarms.cause_gone(alarm.alarm_id, now_us)
-        changes += self._alarms.wake(now_us)
+        if self._alarms.any:
+            names = {cause.alarm_id for cause in there}
+            for alarm in self._alarms.listed():
+                if alarm.alarm_id not in names:
+                    changes += self._alarms.cause_gone(alarm.alarm_id, now_us)
+            changes += self._alarms.wake(now_us)
         if self._alarm_reset:
             self._alarm_reset = False
             changes += self._alarms.reset()
