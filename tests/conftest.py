@@ -26,8 +26,16 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever lies in `tests/hil` is marked `hil`: it needs the cores to itself."""
+    """Whatever lies in `tests/hil` is marked `hil`. The longest of what is so marked begins first, so that several
+    processes end together."""
     hil = Path(__file__).parent / "hil"
     for item in items:
         if hil in item.path.parents:
             item.add_marker("hil")
+
+    def turn(item: pytest.Item) -> int:
+        if not (item.get_closest_marker("hil") and item.get_closest_marker("slow")):
+            return 2
+        return int(hil in item.path.parents)  # whole sessions by keyboard take longest
+
+    items.sort(key=turn)

@@ -13,7 +13,8 @@ from igrt_hw.devices.imager import ClpImager
 from igrt_hw.link import messages as m
 from igrt_hw.link.errors import LinkLost
 
-pytestmark = [pytest.mark.hil, pytest.mark.slow]
+# One room for all of them: together in one process, where tests run in several.
+pytestmark = [pytest.mark.hil, pytest.mark.slow, pytest.mark.xdist_group("line_faults")]
 
 
 @pytest.fixture(scope="module")

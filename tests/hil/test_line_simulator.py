@@ -28,7 +28,8 @@ from igrt_hw.models.telemetry import (
     StopCause,
 )
 
-pytestmark = [pytest.mark.hil, pytest.mark.slow]
+# One room for all of them: together in one process, where tests run in several.
+pytestmark = [pytest.mark.hil, pytest.mark.slow, pytest.mark.xdist_group("line_simulator")]
 
 PROPOSAL = hashlib.sha256(b"a proposal").digest()
 TOKEN = bytes(range(16))
