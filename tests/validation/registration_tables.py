@@ -84,4 +84,4 @@ def _wrong(figures: dict[str, Any]) -> list[str]:
     wrong = figures["wrong"]
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(wrong["of"].items())) or "none"
     believed = "; ".join(map(str, wrong["wrongly_believed"])) or "0"
-    return [f"Tried: {wrong['cases']} of {AIM} ({kinds}). Wrongly believed: {believed}."]
+    return [f"Tried: {wrong['cases']} (aim {AIM}: {kinds}). Wrongly believed: {believed}."]
