@@ -23,7 +23,9 @@ from igrt_hw.commands import (
     cone_beam,
     demo,
     doctor,
+    imager,
     link,
+    machine,
     operate,
     quality,
     register,
@@ -66,8 +68,8 @@ def _everywhere(
 
 
 ROOMS = (
-    demo, serve, terminal, operate, quality, sights, audit, account, clearance, register, cone_beam, link, safety,
-    doctor, bench, campaign,
+    demo, serve, terminal, operate, quality, sights, audit, account, clearance, register, cone_beam, imager, link,
+    machine, safety, doctor, bench, campaign,
 )  # fmt: skip
 for room in ROOMS:
     room.add_to(app)
