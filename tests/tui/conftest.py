@@ -1,7 +1,8 @@
-"""A terminal with a rehearsed supervisor and a clock that only the test moves."""
+"""A terminal, and a plain one, with a rehearsed supervisor and a clock that only the test moves."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from terminal_quiet import heard, instead_of_idle, quiet
 from textual.pilot import Pilot
 
 from igrt_hw.client import StreamUpdate
 from igrt_tui import rehearsal
 from igrt_tui.app import OperatorApp
+from igrt_tui.plain import PlainSession
 from igrt_tui.view_model.text import plain
 from igrt_tui.widgets.panel import Panel
 
@@ -79,10 +82,9 @@ class Terminal:
             )
 
     async def settle(self) -> None:
-        for _ in range(4):
-            await self.pilot.pause(0.015)
+        await heard(self.app)
         self.app.draw()
-        await self.pilot.pause()
+        await quiet(self.app)
 
     def text(self) -> str:
         """Return all that the panels of the screen in front show."""
@@ -95,6 +97,13 @@ class Terminal:
 
     def is_on(self, screen: str) -> bool:
         return type(self.app.screen).__name__ == f"{screen}Screen"
+
+
+@pytest.fixture(autouse=True)
+def waiting_for_what_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the app's own work after a key, not for an idle processor."""
+    for place in ("textual.app", "textual.pilot"):
+        monkeypatch.setattr(f"{place}.wait_for_idle", instead_of_idle)
 
 
 MakeTerminal = Callable[..., AbstractAsyncContextManager[Terminal]]
@@ -127,5 +136,90 @@ def terminal(tmp_path: Path) -> MakeTerminal:
                 assert made.is_on("Console")
             yield made
         assert not (tmp_path / "terminal.log").exists(), (tmp_path / "terminal.log").read_text()
+
+    return make
+
+
+@dataclass
+class Typist:
+    """A plain session with a rehearsed supervisor and a clock that only the test moves."""
+
+    session: PlainSession
+    supervisor: rehearsal.RehearsedSupervisor
+    said: list[str]
+    hand: list[tuple[str, int | None]]
+    clock: list[int]
+    single: list[bool]
+
+    async def line(self, *texts: str) -> str:
+        """Type lines; return what was said in answer."""
+        before = len(self.said)
+        for text in texts:
+            await self.session.line(text)
+            await self.settle()
+        return "\n".join(self.said[before:])
+
+    async def by_hand(self, text: str, every_ms: float = 150.0) -> str:
+        before = len(self.said)
+        for character in text:
+            self.advance(every_ms)
+            await self.session.character(character)
+        await self.settle()
+        return "\n".join(self.said[before:])
+
+    def advance(self, milliseconds: float) -> None:
+        self.clock[0] += round(milliseconds * 1000)
+        self.session.hear(StreamUpdate(self.supervisor.now, True, 0.0, False, ""))
+
+    async def settle(self) -> None:
+        for _ in range(6):
+            await asyncio.sleep(0.002)
+
+    def sent(self, kind: str) -> list[Any]:
+        return [command for command in self.supervisor.sent if command.kind == kind]
+
+
+MakeTypist = Callable[..., AbstractAsyncContextManager[Typist]]
+
+
+@pytest.fixture
+def typist() -> MakeTypist:
+    @asynccontextmanager
+    async def make(
+        status: Any = None, terminal: bool = True, signed_in: bool = True
+    ) -> AsyncIterator[Typist]:
+        supervisor = rehearsal.RehearsedSupervisor(status)
+        said: list[str] = []
+        told: list[tuple[str, int | None]] = []
+
+        class Hand:
+            async def enable(self, position: str, for_ms: int | None = None) -> None:
+                told.append((position, for_ms))
+
+            async def close(self) -> None:
+                pass
+
+        clock = [rehearsal.NOW_US]
+        single: list[bool] = []
+
+        def by_character(wanted: bool) -> bool:
+            single.append(wanted)
+            return terminal
+
+        session = PlainSession(
+            supervisor,
+            said.append,
+            clock_us=lambda: clock[0],
+            hand=Hand(),
+            by_character=by_character,
+        )
+        made = Typist(session, supervisor, said, told, clock, single)
+        await session.begin(
+            "rehearsal" if signed_in else "", rehearsal.PASSWORD if signed_in else ""
+        )
+        made.advance(0)
+        await made.settle()
+        yield made
+        await session.end()
 
     return make

@@ -1,6 +1,7 @@
 """The app with keys: every act does what it says, and every wrong act does nothing."""
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -418,6 +419,31 @@ async def test_warnings_that_do_not_fit_are_all_named(terminal: Any) -> None:
         assert "(in words: F4)" in t.text()
         await t.press("f4")
         assert long.split(" so ")[0] in t.text()
+
+
+@pytest.mark.parametrize("size", [(100, 30), (120, 36)])
+async def test_more_warnings_than_have_room_are_counted_beside_the_shift_and_all_read_in_review(
+    terminal: Any, size: tuple[int, int]
+) -> None:
+    warned = tuple(
+        rehearsal.checks()[1].model_copy(
+            update={"name": f"a warning of number {number}", "detail": f"words of {number}"}
+        )
+        for number in range(20)
+    )
+    shift = rehearsal.proposal()
+    content = shift.content.model_copy(update={"checks": warned})
+    status = rehearsal.status(proposal=shift.model_copy(update={"content": content}))
+    async with terminal(status, size=size) as t:
+        await t.press("f5")
+        assert not t.app.screen.query_one("#checks").overflowing
+        assert re.search(r"a warning of number 0; .*and \d+ MORE", t.text().replace("\n  ", " "))
+        await t.press("f4")
+        checks = t.app.screen.query_one("#checks")
+        assert checks.size.height >= len(checks.lines), "what does not fit is reached by scrolling"
+        assert "a warning of number 19" in t.text()
+        await t.press("pagedown", "pagedown")
+        assert t.app.screen.query_one("#checks-scroll").scroll_offset.y > 0
 
 
 # Acts

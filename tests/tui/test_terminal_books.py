@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,28 @@ async def test_the_shifts_of_one_patient_are_never_shown_under_another_name(term
         await t.settle()
         assert "▲ second person" not in t.text()
         assert "nobody answers" in t.text()
+
+
+@pytest.mark.parametrize("size", [(100, 30), (120, 36)])
+async def test_the_review_says_what_this_patient_was_moved_by_before(
+    terminal: Any, size: tuple[int, int]
+) -> None:
+    async with terminal(size=size) as t:
+        await t.press("f4")
+        await t.settle()
+        assert re.search(r"earlier \d+ \(\^R\), mean \d", t.text())
+        assert not t.app.screen.query_one("#age").overflowing
+        patient = t.supervisor.now.plan.patient.model_copy(update={"patient_id": "OTHER"})
+        plan = t.supervisor.now.plan.model_copy(update={"patient": patient})
+
+        async def never(*_: Any) -> Any:
+            raise ServiceUnreachableError("nobody answers")
+
+        t.supervisor.shift_trend = never
+        t.supervisor.now = t.supervisor.now.model_copy(update={"plan": plan})
+        await t.settle()
+        assert "mean" not in t.text(), "nothing of the patient before"
+        assert "earlier shifts: nobody answers" in t.text()
 
 
 async def test_without_a_patient_trends_say_what_to_do(terminal: Any) -> None:

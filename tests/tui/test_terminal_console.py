@@ -9,6 +9,7 @@ import pytest
 from igrt_hw.models.imaging import DoseView
 from igrt_hw.models.status import AlarmPriority, LoopState
 from igrt_tui import rehearsal
+from igrt_tui.view_model import header
 
 S = LoopState
 
@@ -95,3 +96,26 @@ async def test_with_everything_wrong_at_once_what_matters_is_still_on_the_consol
             "Find the cause",
         ):
             assert wanted in shown, f"{wanted}\n{shown}"
+
+
+@pytest.mark.parametrize("key", ["f2", "f4", "f6", "f10"])
+async def test_a_line_that_has_just_fallen_silent_is_named_on_every_screen(
+    terminal: Any, key: str
+) -> None:
+    links = tuple(
+        link.model_copy(update={"age_ms": 160.0}) if link.name == "couch" else link
+        for link in rehearsal.links()
+    )
+    async with terminal(rehearsal.status(S.CHECKED, links=links)) as t:
+        await t.press(key)
+        assert "◌ LINE SILENT: couch 160 ms" in t.text()
+        high = rehearsal.alarm("the couch is lost", AlarmPriority.HIGH, "H")
+        t.supervisor.now = rehearsal.status(S.CHECKED, links=links, alarms=(high,))
+        await t.settle()
+        assert "*** HIGH: the couch is lost" in t.text(), "what the supervisor says comes first"
+
+
+def test_a_slow_line_is_silent_only_after_several_of_its_own_periods() -> None:
+    link = rehearsal.links()[0].model_copy(update={"rate_hz": 5.0, "age_ms": 400.0})
+    assert not header.is_quiet(link, 0.0)
+    assert header.is_quiet(link, 250.0)

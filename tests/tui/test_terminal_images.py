@@ -9,6 +9,7 @@ import pytest
 
 from igrt_hw.geometry import Correction
 from igrt_hw.models.commands import RegisterImages
+from igrt_hw.models.proposal import MarkerResidual
 from igrt_hw.models.status import LoopState
 from igrt_tui import image_marks, picture, rehearsal
 from igrt_tui.picture import Crop
@@ -63,6 +64,44 @@ def test_points_beside_what_is_shown_are_not_drawn() -> None:
     corner = "".join(image_marks.with_points(rgb, points, view, Crop(4.0, 1.0, 1.0)).text)
     assert "T8" in whole
     assert "T8" not in corner
+
+
+def residual(name: str, distance_mm: float | None, used: bool = True) -> MarkerResidual:
+    return MarkerResidual(
+        name=name, views=2, reprojection_px=0.4, displacement_mm=None, distance_mm=distance_mm,
+        sigma_mm=None, used=used,
+    )  # fmt: skip
+
+
+def test_beside_a_marker_stands_how_far_it_lies_and_whether_it_was_left_out() -> None:
+    points = tuple(
+        image_marks.Landmark(name=name, kind=kind, column=9.0, row=9.0)
+        for name, kind in (("M1", "marker"), ("M2", "marker"), ("M3", "marker"), ("T8", "vertebra"))
+    )
+    markers = (residual("M1", 0.31), residual("M2", 2.4, used=False), residual("M3", None))
+    told = [point.name for point in image_marks.with_residuals(points, markers)]
+    assert told == ["M1 0.3 mm", "M2 2.4 mm LEFT OUT", "M3 not found", "T8"]
+
+
+async def test_residuals_of_markers_are_drawn_at_the_registered_position_only(
+    terminal: Any,
+) -> None:
+    found = rehearsal.registration().model_copy(
+        update={"method": "markers", "markers": (residual("M1", 0.31),)}
+    )
+    async with terminal(rehearsal.status(S.REGISTERED, registration=found)) as t:
+        await t.press("f3")
+        await t.settle()
+        assert "M1 0.3 mm" in drawn(t)
+        await t.press("d")  # the DRR goes to the planned position: nothing was fitted there
+        await t.settle()
+        assert "M1" in drawn(t)
+        assert "M1 0.3 mm" not in drawn(t)
+
+
+def drawn(t: Any) -> str:
+    grid = t.app.screen.query_one("#pixels-one", Cells).grid
+    return "\n".join(grid.text) if grid else ""
 
 
 def test_a_region_covers_the_pixels_that_its_outline_holds() -> None:

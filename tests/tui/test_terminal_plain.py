@@ -2,124 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pty
 import select
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from igrt_hw.client import StreamUpdate
 from igrt_hw.models.status import AlarmPriority, LoopState
 from igrt_tui import rehearsal
-from igrt_tui.plain import PlainSession
 from igrt_tui.view_model import plain
 from igrt_tui.view_model.local import Local, Scene, User
 
 S = LoopState
 
 
-@dataclass
-class Typist:
-    """A plain session with a rehearsed supervisor and a clock that only the test moves."""
-
-    session: PlainSession
-    supervisor: rehearsal.RehearsedSupervisor
-    said: list[str]
-    hand: list[tuple[str, int | None]]
-    clock: list[int]
-    single: list[bool]
-
-    async def line(self, *texts: str) -> str:
-        """Type lines; return what was said in answer."""
-        before = len(self.said)
-        for text in texts:
-            await self.session.line(text)
-            await self.settle()
-        return "\n".join(self.said[before:])
-
-    async def by_hand(self, text: str, every_ms: float = 150.0) -> str:
-        before = len(self.said)
-        for character in text:
-            self.advance(every_ms)
-            await self.session.character(character)
-        await self.settle()
-        return "\n".join(self.said[before:])
-
-    def advance(self, milliseconds: float) -> None:
-        self.clock[0] += round(milliseconds * 1000)
-        self.session.hear(StreamUpdate(self.supervisor.now, True, 0.0, False, ""))
-
-    async def settle(self) -> None:
-        for _ in range(6):
-            await asyncio.sleep(0.002)
-
-    def sent(self, kind: str) -> list[Any]:
-        return [command for command in self.supervisor.sent if command.kind == kind]
+MakeTypist = Callable[..., AbstractAsyncContextManager[Any]]
 
 
-MakeTypist = Callable[..., AbstractAsyncContextManager[Typist]]
-
-
-@pytest.fixture
-def typist() -> MakeTypist:
-    @asynccontextmanager
-    async def make(
-        status: Any = None, terminal: bool = True, signed_in: bool = True
-    ) -> AsyncIterator[Typist]:
-        supervisor = rehearsal.RehearsedSupervisor(status)
-        said: list[str] = []
-        told: list[tuple[str, int | None]] = []
-
-        class Hand:
-            async def enable(self, position: str, for_ms: int | None = None) -> None:
-                told.append((position, for_ms))
-
-            async def close(self) -> None:
-                pass
-
-        clock = [rehearsal.NOW_US]
-        single: list[bool] = []
-
-        def by_character(wanted: bool) -> bool:
-            single.append(wanted)
-            return terminal
-
-        session = PlainSession(
-            supervisor,
-            said.append,
-            clock_us=lambda: clock[0],
-            hand=Hand(),
-            by_character=by_character,
-        )
-        made = Typist(session, supervisor, said, told, clock, single)
-        await session.begin(
-            "rehearsal" if signed_in else "", rehearsal.PASSWORD if signed_in else ""
-        )
-        made.advance(0)
-        await made.settle()
-        yield made
-        await session.end()
-
-    return make
-
-
-async def approved_up_to_the_word(t: Typist) -> str:
+async def approved_up_to_the_word(t: Any) -> str:
     await t.line("approve")
     await t.by_hand("R4KD\r")
     t.advance(3000)
     return await t.by_hand("+8.1") + await waited(t)
 
 
-async def waited(t: Typist) -> str:
+async def waited(t: Any) -> str:
     t.advance(500)
     return await t.by_hand("\r", 0.0)
 

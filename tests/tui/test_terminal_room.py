@@ -11,11 +11,12 @@ from igrt_hw.client import ServiceUnreachableError
 from igrt_hw.models.room import RoomQuestion
 from igrt_hw.models.status import LoopState
 from igrt_tui import rehearsal, rehearsal_room, room_picture
+from igrt_tui.grid import Mark, marked
 from igrt_tui.room_store import OLD_AFTER_US, RoomStore, Seen
 from igrt_tui.view_model import room
 from igrt_tui.view_model.local import Local, Scene
 from igrt_tui.view_model.text import plain
-from igrt_tui.widgets.cells import Cells, Mark, marked
+from igrt_tui.widgets.cells import Cells
 
 S = LoopState
 QUESTION = RoomQuestion(width=80, height=48, azimuth_deg=35.0, elevation_deg=25.0)
@@ -250,3 +251,12 @@ def test_a_map_of_another_model_is_old_even_where_the_couch_stands_still() -> No
     assert room.stale_because(held, there) == ""
     held.map = SeenMap(held.map.made.model_copy(update={"model_hash": "0" * 64}), rehearsal.NOW_US)
     assert "patient as registered now" in room.stale_because(held, there)
+
+
+async def test_what_the_picture_leaves_out_stands_beside_it_and_in_the_help(terminal: Any) -> None:
+    async with terminal() as t:
+        await t.press("f10")
+        await t.settle()
+        assert "not in the model: cables" in t.text()
+        await t.press("f1")
+        assert "not in the model: cables" in t.text()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from terminal_quiet import heard, quiet
 from textual.pilot import Pilot
 
 from igrt_hw.models.status import AlarmPriority, LoopState
@@ -75,11 +76,11 @@ def make(status: Any, theme: str = "dark") -> OperatorApp:
 
 
 async def settle(pilot: Pilot[int]) -> None:
-    for _ in range(8):
-        await pilot.pause(0.03)
+    await heard(pilot.app)
     for field in pilot.app.screen.query("Input"):
         field.cursor_blink = False  # type: ignore[attr-defined]
     pilot.app.draw()  # type: ignore[attr-defined]
+    await quiet(pilot.app)
     await pilot.pause()
 
 

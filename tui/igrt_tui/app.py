@@ -60,6 +60,7 @@ from igrt_tui.view_model.local import (
     Scene,
     User,
 )
+from igrt_tui.view_model.target import Trace
 
 DRAW_PERIOD_S = 0.05
 RESTART_S = 0.5
@@ -125,6 +126,7 @@ class OperatorApp(App[int]):
         self._status: SupervisorStatus | None = None
         self._local = Local(now_us=clock_us())
         self._squeeze = squeeze.Squeeze()
+        self.trace = Trace()
         self._hold_running = False
         self._hold_again = False
         self._leaving = False
@@ -276,6 +278,7 @@ class OperatorApp(App[int]):
         if update.age_ms is not None:
             received_us = self._clock_us() - round(update.age_ms * 1000)
         self._status = update.status
+        self.trace = self.trace.with_status(update.status)
         self._local = replace(
             self._local, connected=update.connected, cause=update.cause, received_us=received_us
         )
@@ -539,7 +542,7 @@ class OperatorApp(App[int]):
         if isinstance(screen, HelpScreen):
             self.pop_screen()
         elif isinstance(screen, OperatorScreen):
-            about = (screen.TITLE_WORDS, screen.HELP, screen.KEYS, screen.focus_help())
+            about = (screen.TITLE_WORDS, screen.help_words(), screen.KEYS, screen.focus_help())
             self.push_screen(HelpScreen(*about))
 
     def action_next_theme(self) -> None:

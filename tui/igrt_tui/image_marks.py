@@ -1,12 +1,16 @@
 """What is drawn over an image: points of the plan with their names, and the region of interest. Pure."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from igrt_hw.models.landmarks import Landmark
+from igrt_hw.models.proposal import MarkerResidual
 from igrt_hw.models.status import ImageView
+from igrt_tui.grid import Grid, Mark, Rgb, half_blocks, marked
 from igrt_tui.picture import Crop, Grey
 from igrt_tui.view_model.images import Box
-from igrt_tui.widgets.cells import Grid, Mark, Rgb, half_blocks, marked
+from igrt_tui.view_model.numbers import unsigned
 
 Points = tuple[Landmark, ...]
 LEVELS = 48
@@ -17,6 +21,23 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 SIGNS = {"isocentre": "┼", "marker": "◇", "vertebra": "─"}
 BOX, BOX_ACTIVE = (86, 180, 233), (240, 228, 66)
+
+
+def with_residuals(points: Points, markers: Sequence[MarkerResidual]) -> Points:
+    """Write beside each marker how far it lies from where the others put it, and whether it was left out."""
+    known = {marker.name: marker for marker in markers}
+    return tuple(
+        point.model_copy(update={"name": f"{point.name} {_residual(known[point.name])}"})
+        if point.kind == "marker" and point.name in known
+        else point
+        for point in points
+    )
+
+
+def _residual(marker: MarkerResidual) -> str:
+    if marker.distance_mm is None:
+        return "not found"
+    return unsigned(marker.distance_mm, "mm") + ("" if marker.used else " LEFT OUT")
 
 
 def coloured(grey: Grey) -> Rgb:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from textual.widgets import Input
 
+from igrt_hw.client import StreamUpdate
 from igrt_hw.models.status import LoopState, SupervisorStatus
 from igrt_tui import rehearsal, walkthrough
 from igrt_tui.app import OperatorApp
@@ -90,9 +91,9 @@ async def picture(
 
     Time stands still but for what the keys take: a fifth of a second each, four seconds for `wait`.
     """
-    clock = Hands()
+    clock, supervisor = Hands(), rehearsal.RehearsedSupervisor(status)
     app = OperatorApp(
-        rehearsal.RehearsedSupervisor(status),
+        supervisor,
         username="rehearsal",
         password=rehearsal.PASSWORD,
         address="http://127.0.0.1:8421",
@@ -102,6 +103,9 @@ async def picture(
     async with app.run_test(size=size) as pilot:
         for key in ("", *(("enter", *keys) if signed_in else ())):
             clock.now_us += 4_000_000 if key == "wait" else 200_000 if key in keys else 0
+            if supervisor.signed_in is not None:
+                # Time passes with the supervisor there: no instant in which its last word looks old.
+                app.hear(StreamUpdate(supervisor.now, True, 0.0, False, ""))
             if key not in ("", "wait"):
                 await pilot.press(KEY_NAMES.get(key, key))
             for _ in range(2 if len(key) == 1 else 8):

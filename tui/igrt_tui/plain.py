@@ -16,25 +16,23 @@ from typing import get_args
 from igrt_hw.client import ClientError, NotSignedInError, SimulatorError, StreamUpdate
 from igrt_hw.models.commands import (
     AcknowledgeAlarm,
-    Approve,
     Command,
     OpenPatient,
     Reject,
     RejectReason,
-    RequestChallenge,
     Stop,
 )
-from igrt_hw.models.proposal import ApprovalChallenge
 from igrt_hw.models.room import RoomQuestion
 from igrt_hw.models.status import SupervisorStatus
-from igrt_tui import approval
-from igrt_tui.approval import Phase
+from igrt_tui.plain_approval import Answerer, Desk, PlainApproval
+from igrt_tui.plain_books import PlainBooks
 from igrt_tui.supervisor import Hand, Supervisor
-from igrt_tui.view_model import alarms, console, images, motion, plain, review
+from igrt_tui.view_model import alarms, console, images, motion, plain, review, target
 from igrt_tui.view_model.acts import ACTS, Act, command_of, why_not
 from igrt_tui.view_model.header import identity_line, ordered_alarms, state_line
 from igrt_tui.view_model.local import HoldReport, Local, PendantReport, Scene, User
 from igrt_tui.view_model.numbers import unsigned
+from igrt_tui.view_model.target import Trace
 from igrt_tui.view_model.text import Lines
 
 HOLD_ATTEMPTS = 3
@@ -42,8 +40,6 @@ RESTART_S = 0.5
 TICK_S = 0.05
 ENABLE_S_MAX = 60.0
 REASONS: tuple[RejectReason, ...] = get_args(RejectReason)
-Answerer = Callable[[str], Awaitable[None]]
-NOT_A_TERMINAL = "an approval is typed by hand, character by character: it needs a terminal, not a file or a pipe"
 
 
 class PlainSession:
@@ -63,13 +59,18 @@ class PlainSession:
         self._say = say
         self._clock_us = clock_us
         self._hand = hand
-        self._by_character = by_character
         self._terminal_id = terminal_id
         self._status: SupervisorStatus | None = None
         self._local = Local(now_us=clock_us(), pendant=PendantReport(available=hand is not None))
         self._told = plain.Told()
         self._question: Answerer | None = None
-        self._ritual: approval.Ritual | None = None
+        self._trace = Trace()
+        self._books = PlainBooks(supervisor, self.scene, say, self._ask, self._send)
+        desk = Desk(
+            self.scene, say, self._ask, self._stop_asking, self._read_shift, self._read_out,
+            by_character, clock_us, self._spawn,
+        )  # fmt: skip
+        self._approval = PlainApproval(supervisor, desk)
         self._holding = False
         self._listener: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,6 +88,7 @@ class PlainSession:
         if update.age_ms is not None:
             received_us = self._clock_us() - round(update.age_ms * 1000)
         self._status = update.status
+        self._trace = self._trace.with_status(update.status)
         self._local = replace(
             self._local, connected=update.connected, cause=update.cause, received_us=received_us
         )
@@ -98,10 +100,7 @@ class PlainSession:
         self._told, said = plain.news(self._told, scene)
         for words in said:
             self._say(words)
-        ritual = self._ritual
-        if ritual is not None and ritual.phase is not Phase.CLOSED:
-            self._ritual = approval.watched(ritual, scene)
-            self._end_closed_ritual()
+        self._approval.watch()
 
     def alive(self) -> bool:
         """Whether this terminal may keep the permission to move: not while a HOLD waits to be confirmed."""
@@ -138,6 +137,7 @@ class PlainSession:
         self._local = replace(self._local, user=user)
         self._say(f"signed in as {user.named}")
         self._listener = asyncio.create_task(self._listen())
+        await self._books.open()
 
     async def _listen(self) -> None:
         while not self.ended.is_set():
@@ -161,6 +161,8 @@ class PlainSession:
         if self.ended.is_set():
             return
         self.ended.set()
+        if self._approval.going_on:
+            self._approval.close("this terminal was left")
         with suppress(ClientError, TimeoutError):
             async with asyncio.timeout(3.0):
                 if self._status is not None and self._status.state in plain.ARMED:
@@ -195,9 +197,9 @@ class PlainSession:
 
     def hold(self) -> None:
         """Stop whatever moves, at once; whatever was being asked is over."""
-        if self._ritual is not None:
-            self._close_ritual("HOLD was typed")
         self._question = None
+        if self._approval.going_on:
+            self._approval.close("HOLD was typed")
         if self._local.user is None:
             self._say("nobody is signed in, so HOLD cannot be sent; use the hardware stop")
             self._ask("name:", self._take_name)
@@ -257,6 +259,8 @@ class PlainSession:
             await self._room()
         elif panel is not None:
             self._read_out(panel)
+        elif await self._books.take(" ".join(lowered.split())):
+            return
         elif act is not None:
             await self._act(act)
         else:
@@ -287,6 +291,7 @@ class PlainSession:
             "links": lambda: console.links_panel(scene, width),
             "devices": lambda: console.devices_panel(scene, width),
             "session": lambda: console.session_panel(scene, width),
+            "target": lambda: target.target_panel(scene, self._trace, width, spoken=True),
             "motion": lambda: (
                 *motion.axes_panel(scene, 100),
                 *motion.progress_panel(scene, width),
@@ -308,6 +313,9 @@ class PlainSession:
             *review.age_panel(scene, width),
         )
 
+    def _read_shift(self) -> None:
+        self._read_out(self._shift_in_full(self.scene()))
+
     def _read_out(self, lines: Lines) -> None:
         for words in plain.spoken(lines):
             self._say(words)
@@ -317,7 +325,7 @@ class PlainSession:
     async def _act(self, act: Act) -> None:
         reason = why_not(act, self.scene())
         if act.name == "approve":
-            await self._open_approval()
+            await self._approval.open()
         elif reason:
             self._say(f"refused: {reason}")
         elif act.name == "open":
@@ -475,124 +483,21 @@ class PlainSession:
 
     # The approval: the same ritual as on the screen
 
-    async def _open_approval(self) -> None:
-        # A line terminal has no size below which something is hidden: everything is read out.
-        scene = self.scene()
-        user = self._local.user
-        reason = approval.why_not_open(scene, user.username if user else None)
-        if reason or user is None:
-            self._say(f"cannot approve: {reason}")
-            return
-        if not self._by_character(True):
-            self._say(f"cannot approve: {NOT_A_TERMINAL}")
-            return
-        self._ritual = approval.open_ritual(scene, user.username)
-        self._read_out(self._shift_in_full(scene))
-        result = await self.supervisor.send(RequestChallenge(digest=self._ritual.digest))
-        if not result.accepted:
-            self._close_ritual(result.message)
-            return
-        challenge = ApprovalChallenge.model_validate(result.data.get("challenge", result.data))
-        self._ritual = approval.challenged(self._ritual, challenge, self._clock_us())
-        if self._end_closed_ritual():
-            return
-        self._say(f"the code is {' '.join(challenge.code)}")
-        self._say(
-            "type the code by hand, without spaces, and Enter; Backspace empties it; Esc is HOLD:"
-        )
-
     @property
     def typing_by_hand(self) -> bool:
         """Whether characters are wanted one by one, for an approval."""
-        reading = self._ritual is not None and self._ritual.phase is Phase.READING
-        return reading and self._question is None
+        return self._approval.reading and self._question is None
 
     async def character(self, character: str) -> None:
         """Take one character of an approval, when it was typed."""
-        ritual = self._ritual
         if character in ("\x1b", "\x03"):
             self.hold()
             return
-        if ritual is None or ritual.phase is not Phase.READING or ritual.challenge is None:
-            return
-        in_code = ritual.code.text != ritual.challenge.code or not self._code_entered
-        if character in ("\r", "\n"):
-            await self._entered(in_code)
-        elif character in ("\x7f", "\b"):
-            self._set_field("", in_code)
-            self._say("emptied; type it again:")
-        elif character.isprintable():
-            field = ritual.code if in_code else ritual.fact
-            self._set_field(field.text + character, in_code)
+        await self._approval.character(character)
 
-    _code_entered = False
-
-    def _set_field(self, text: str, in_code: bool) -> None:
-        if self._ritual is None:
-            return
-        take = approval.with_code if in_code else approval.with_fact
-        self._ritual = take(self._ritual, text, self._clock_us())
-        if self._ritual.notice:
-            self._say(self._ritual.notice)
-
-    async def _entered(self, in_code: bool) -> None:
-        ritual = self._ritual
-        if ritual is None or ritual.challenge is None:
-            return
-        if in_code:
-            if ritual.code.text == ritual.challenge.code:
-                self._code_entered = True
-                self._say(ritual.challenge.fact_prompt)
-            else:
-                self._set_field("", in_code=True)
-                self._say("that is not the code; type it again:")
-            return
-        scene = self.scene()
-        missing = [
-            step.words for step in approval.steps(ritual, scene.local.now_us) if not step.done
-        ]
-        if missing:
-            self._say(f"not yet: {missing[0]}; press Enter again when it is")
-            return
-        self._by_character(False)
-        self._ask(
-            "type the word approve and Enter to approve this shift, once; anything else leaves it:",
-            self._approve,
-        )
-
-    async def _approve(self, text: str) -> None:
-        ritual, scene = self._ritual, self.scene()
-        if ritual is None:
-            return
-        if text.strip().lower() != "approve":
-            self._close_ritual("left by the person at the terminal")
-            return
-        self._ritual = ritual = approval.watched(ritual, scene)
-        if self._end_closed_ritual():
-            return
-        self._ritual, send = approval.pressed(ritual, scene.local.now_us, scene.local.old)
-        if not send or ritual.challenge is None:
-            self._close_ritual(self._ritual.notice or "it could not be sent")
-            return
-        command = Approve(
-            digest=ritual.digest,
-            challenge_id=ritual.challenge.challenge_id,
-            code=ritual.code.text,
-            fact=ritual.fact.text.strip(),
-        )
-        self._ritual, self._code_entered = None, False
-        await self._send(command)
-
-    def _end_closed_ritual(self) -> bool:
-        if self._ritual is None or self._ritual.phase is not Phase.CLOSED:
-            return False
-        self._close_ritual(self._ritual.closed_because)
-        return True
-
-    def _close_ritual(self, reason: str) -> None:
-        self._ritual, self._question, self._code_entered = None, None, False
-        self._by_character(False)
-        self._say(f"approval closed: {reason}")
+    def _stop_asking(self) -> bool:
+        question, self._question = self._question, None
+        return question is not None
 
 
 def stamped(words: str) -> str:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from igrt_hw.client.room import brightness, part_numbers
 from igrt_hw.models.room import PartKind, RoomMap, RoomPicture
-from igrt_tui.widgets.cells import Grid, Mark, Rgb, half_blocks, marked
+from igrt_tui.grid import Grid, Mark, Rgb, half_blocks, marked
 
 GROUND = (16, 19, 22)
 OLD_GROUND = (38, 38, 38)

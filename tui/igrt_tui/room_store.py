@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from igrt_hw.models.room import RoomMap, RoomPicture, RoomQuestion
+from igrt_tui.grid import Grid
 from igrt_tui.supervisor import Supervisor
-from igrt_tui.widgets.cells import Grid
 
 MOVING_PERIOD_US = 110_000
 RESTING_PERIOD_US = 450_000

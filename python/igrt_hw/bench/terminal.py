@@ -11,6 +11,7 @@ import json
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -31,6 +32,8 @@ KEY_S_MAX = 5.0
 KEYS = 60
 KEY_EVERY_S = 0.11
 CPU_S = 8.0
+LOSSES = 12
+LOST_S_MAX = 3.0
 
 
 class TerminalUnderTest:
@@ -64,6 +67,7 @@ class TerminalUnderTest:
             start_new_session=True,
         )
         os.close(secondary)
+        self.service_pid = 0
 
     @property
     def pid(self) -> int:
@@ -128,6 +132,7 @@ def running() -> Iterator[TerminalUnderTest]:
             time.sleep(0.05)
         terminal = TerminalUnderTest(json.loads(ready.read_text(encoding="utf-8"))["url"], folder)
         stack.callback(terminal.close)
+        terminal.service_pid = service.pid
         terminal.see(b"SIGN IN", START_S)
         terminal.drain(1.0)
         terminal.press(b"\r")
@@ -173,6 +178,44 @@ def _cpu() -> Iterator[Sampler]:
         yield sample
 
 
+@contextmanager
+def _lost() -> Iterator[Sampler]:
+    """The service is stopped in its tracks, as when its machine freezes: nothing closes, nothing is said."""
+    with running() as terminal:
+
+        def sample() -> float:
+            took = []
+            for number in range(LOSSES):
+                terminal.drain(1.0 + 0.013 * number)  # not in step with the stream
+                os.kill(terminal.service_pid, signal.SIGSTOP)
+                try:
+                    took.append(terminal.see(b"OLD VALUES", LOST_S_MAX))
+                finally:
+                    os.kill(terminal.service_pid, signal.SIGCONT)
+            return max(took) * 1e3
+
+        yield sample
+
+
+@contextmanager
+def _silent() -> Iterator[Sampler]:
+    """The played line to the couch falls silent and speaks again: the service tells its age, as the real one does."""
+    with running() as terminal:
+
+        def sample() -> float:
+            took = []
+            for number in range(LOSSES):
+                terminal.drain(1.0 + 0.013 * number)
+                os.kill(terminal.service_pid, signal.SIGUSR1)
+                try:
+                    took.append(terminal.see(b"LINE SILENT", LOST_S_MAX))
+                finally:
+                    os.kill(terminal.service_pid, signal.SIGUSR1)
+            return max(took) * 1e3
+
+        yield sample
+
+
 def _cpu_s(pid: int) -> float:
     """Seconds of processor time of a process, its own and the system's for it."""
     try:
@@ -197,6 +240,22 @@ METRICS = (
         "lower",
         "of one core, used by the terminal with 20 statuses a second on the motion screen",
         _cpu,
+        samples=3,
+    ),
+    Metric(
+        "tui_lost_ms",
+        "ms",
+        "lower",
+        f"from a supervisor that freezes to OLD VALUES on the terminal, the longest of {LOSSES}",
+        _lost,
+        samples=3,
+    ),
+    Metric(
+        "tui_silent_line_ms",
+        "ms",
+        "lower",
+        f"from the last word of the couch's line to LINE SILENT on the terminal, the longest of {LOSSES}",
+        _silent,
         samples=3,
     ),
 )

@@ -10,6 +10,7 @@ import asyncio
 import json
 import math
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from sqlalchemy.pool import StaticPool
 from igrt_hw.link.runner import monotonic_us
 from igrt_hw.models.commands import Command, CommandResult
 from igrt_hw.models.plan import TreatmentPlan
+from igrt_hw.models.procedures import Procedure
 from igrt_hw.models.record import RecordEntry
 from igrt_hw.models.status import SupervisorStatus
 from igrt_hw.models.users import ChainVerdict, Role
@@ -39,13 +41,23 @@ IMAGE_S = 0.15  # how long an image is on its way
 REPLACED_S = 0.4  # how long before the next pair takes its place
 
 
+class _Books:
+    """Nothing is written in them."""
+
+    def procedures(self) -> tuple[Procedure, ...]:
+        """No procedures."""
+        return ()
+
+
 class Played:
     """A supervision that plays one status with moving numbers. Everything that is asked of it is taken."""
 
     simulator = True
+    books: Any = _Books()
 
     def __init__(self, status: SupervisorStatus) -> None:
         self._status = status
+        self._silent_us: int | None = None
         rows, cols = np.mgrid[0:IMAGE_PIXELS, 0:IMAGE_PIXELS].astype(np.float32) / IMAGE_PIXELS
         self._picture = scaled(
             np.asarray(np.sin(9.0 * rows) * np.cos(7.0 * cols), dtype=np.float32)
@@ -66,9 +78,26 @@ class Played:
             image.model_copy(update={"image_uid": f"{number}-{pair}"})
             for number, image in enumerate(self._status.images)
         )
+        links = self._status.links
+        if self._silent_us is not None:
+            age_ms = (now_us - self._silent_us) / 1000.0
+            links = tuple(
+                link.model_copy(update={"age_ms": age_ms}) if link.name == "couch" else link
+                for link in links
+            )
         return self._status.model_copy(
-            update={"now_us": now_us, "couch": moved, "images": images, "version": now_us // 50_000}
+            update={
+                "now_us": now_us,
+                "couch": moved,
+                "images": images,
+                "links": links,
+                "version": now_us // 50_000,
+            }
         )
+
+    def silence(self) -> None:
+        """The couch's line falls silent in this instant, or speaks again."""
+        self._silent_us = monotonic_us() if self._silent_us is None else None
 
     def status_json(self) -> str:
         """The same as JSON."""
@@ -122,8 +151,10 @@ def main(status_file: Path, ready_file: Path) -> None:
     users = UserStore(engine, demo_users=False)
     users.add(USERNAME, "B. Ench", Role.THERAPIST, PASSWORD)
     unlimited = RateLimit(burst=10**6, per_second=10**6)
+    played = Played(status)
+    signal.signal(signal.SIGUSR1, lambda *_: played.silence())
     door = Door(
-        service=Played(status),
+        service=played,
         users=users,
         clock_us=monotonic_us,
         utc=lambda: datetime.now(UTC),

@@ -112,6 +112,10 @@ class OperatorScreen(Screen[None]):
             raise LookupError(f"{type(self).__name__} has no {kind.__name__} '{name}'")
         return found
 
+    def help_words(self) -> str:
+        """Return what F1 says of this screen as it is now."""
+        return self.HELP
+
     def focus_help(self) -> tuple[str, str] | None:
         """Return name and meaning of what has the focus; None if nothing has, or nothing is to be said of it."""
         focused = self.focused

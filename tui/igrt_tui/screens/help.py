@@ -8,7 +8,7 @@ from textual.containers import VerticalScroll
 
 from igrt_tui.screens.base import OperatorScreen
 from igrt_tui.view_model.header import key_line
-from igrt_tui.view_model.local import Scene
+from igrt_tui.view_model.local import OLD_AFTER_MS, Scene
 from igrt_tui.view_model.text import Line, Lines, Tone, line, paragraph, rule
 from igrt_tui.widgets.panel import Panel
 
@@ -27,7 +27,8 @@ EVERYWHERE = (
     ("Ctrl+Q", "quit; asks for a word. Quitting takes the permission to move away"),
 )
 MARKS = (
-    "✓ as it should be    ▲ look here    ✗ wrong    ◌ old: not heard for more than 200 ms, struck through    "
+    "✓ as it should be    ▲ look here    ✗ wrong    "
+    f"◌ old: not heard for more than {OLD_AFTER_MS:.0f} ms, struck through    "
     "*** ** * alarm of high, medium, low priority"
 )
 

@@ -51,7 +51,8 @@ class ImagesScreen(OperatorScreen):
         "CT, both blended, a checkerboard, the difference (grey where equal). d puts the DRR at the "
         "planned or at the registered position: a good registration makes the difference grey. "
         "[ and ] move the level, - and = the contrast, z and Z zoom, the arrows pan, 0 resets, k shows or hides the "
-        "points of the plan. n matches by hand: 1 to 6 choose a number, left and right change it, comma and full stop "
+        "points of the plan; beside a marker stands how far it lies from where the others put it. n matches by hand: "
+        "1 to 6 choose a number, left and right change it, comma and full stop "
         "change the step, the DRR follows, h takes the match to the supervisor with a reason. Such a match is doubtful "
         "by rule: a second person has to approve. o draws a region of interest on the image that Tab chooses; g then "
         "registers within it."
@@ -225,7 +226,10 @@ class ImagesScreen(OperatorScreen):
             work = store.fetch_landmarks(self.operator.supervisor, key)
             self.operator.spawn(work, "points of the plan")
         known_points = store.landmarks.get(key)
-        return known_points.points if known_points is not None else ()
+        points = known_points.points if known_points is not None else ()
+        if registration is not None and self._nudge is None:
+            points = image_marks.with_residuals(points, registration.markers)
+        return points
 
     def _grey(self, image: KvImage, size: tuple[int, int]) -> picture.Grey:
         small = self.operator.pictures.small(image, size, self._crop)

@@ -6,7 +6,7 @@ from textual.containers import Horizontal, Vertical
 
 from igrt_tui.keys import HAND_KEY
 from igrt_tui.screens.base import OperatorScreen
-from igrt_tui.view_model import motion
+from igrt_tui.view_model import motion, target
 from igrt_tui.view_model.local import Scene
 from igrt_tui.widgets.panel import Panel
 
@@ -17,7 +17,10 @@ class MotionScreen(OperatorScreen):
     TITLE_WORDS = "Motion"
     HELP = (
         "The couch moves only while the pendant's enable is held and everything on the list on the right is there. "
-        "Release the enable to stop; hold it again to go on. Esc or F12 is HOLD: it voids plan and permission."
+        "Release the enable to stop; hold it again to go on. Esc or F12 is HOLD: it voids plan and permission. Once "
+        "the position is verified, the target stands in the place of the pendant: where it is against its limit, one "
+        "character of the trace for each view (? not seen, × beyond the limit), and why the beam is held. It is no "
+        "breathing signal: views come every few seconds."
     )
 
     def keys_now(self, scene: Scene) -> tuple[tuple[str, str], ...]:
@@ -52,7 +55,12 @@ class MotionScreen(OperatorScreen):
         left_s = motion.time_left_s(self._samples)
         self.panel("progress").show(motion.progress_panel(scene, left, left_s))
         self.panel("hold").show(motion.hold_panel(scene, left))
-        self.panel("pendant").show(motion.pendant_panel(scene, left))
+        beam_time = target.shown(scene.status)
+        self.panel("pendant").show(
+            target.target_panel(scene, self.operator.trace, left)
+            if beam_time
+            else motion.pendant_panel(scene, left)
+        )
         self.panel("permission").show(motion.permission_panel(scene, right))
         self.panel("verification").show(motion.verification_panel(scene, right))
 

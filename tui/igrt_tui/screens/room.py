@@ -7,11 +7,12 @@ from textual.containers import Horizontal, Vertical
 from igrt_hw.models.room import RoomQuestion
 from igrt_hw.models.status import LoopState
 from igrt_tui import room_picture
+from igrt_tui.grid import Grid
 from igrt_tui.room_store import RoomStore
 from igrt_tui.screens.base import OperatorScreen
 from igrt_tui.view_model import room
 from igrt_tui.view_model.local import Scene
-from igrt_tui.widgets.cells import Cells, Grid
+from igrt_tui.widgets.cells import Cells
 from igrt_tui.widgets.panel import Panel
 
 SPAN_MM, SPAN_MIN_MM, SPAN_MAX_MM = 3000.0, 400.0, 8000.0
@@ -19,6 +20,7 @@ TURN_DEG = 10.0
 ZOOM = 1.25
 MAP_PERIOD_US = 10_000_000  # a map costs the service half a second of its processor
 STEP, LEAP = 0.02, 0.10
+NOTES_LINES = 2
 DETAIL = 2  # pixels of the service to one of the screen, each way: soft edges
 LOOKS: dict[str, tuple[float, float]] = {
     "1": (0.0, 0.0),
@@ -76,11 +78,18 @@ class RoomScreen(OperatorScreen):
                 yield Cells(id="room-picture")
             with Vertical(id="room-right"):
                 yield Panel(id="room-closest")
+                yield Panel(id="room-notes")
                 yield Panel(id="room-map-head")
                 yield Cells(id="room-map")
                 yield Cells(id="room-scale")
                 yield Panel(id="room-map-foot")
         yield Panel(id="room-run")
+
+    def help_words(self) -> str:
+        """Name all that the picture leaves out too: beside it there is room for two lines."""
+        seen = self.operator.room.seen
+        notes = " ".join(f"{note}." for note in seen.picture.notes) if seen else ""
+        return f"{self.HELP} What this picture leaves out: {notes}" if notes else self.HELP
 
     def draw_body(self, scene: Scene) -> None:
         """Ask for the next picture when it is due; draw what is here."""
@@ -90,6 +99,8 @@ class RoomScreen(OperatorScreen):
         left, right = self.panel("room-caption").size.width, self.panel("room-closest").size.width
         self.panel("room-caption").show(room.caption(store, scene, left))
         self.panel("room-closest").show(room.closest_panel(store, scene, right))
+        notes = self.panel("room-notes")
+        notes.show(room.notes_panel(store, notes.size.width, NOTES_LINES))
         self.panel("room-map-head").show(room.map_head(store, scene, right))
         self.panel("room-map-foot").show(room.map_foot(store, scene, right))
         run = self.panel("room-run")

@@ -8,15 +8,18 @@ from igrt_hw.models.commands import (
     ClosePatient,
     Command,
     ConfirmSetup,
+    MonitorTarget,
     Propose,
     RegisterImages,
     ReleaseBeam,
     ResetFault,
 )
-from igrt_hw.models.status import LoopState, SupervisorStatus
+from igrt_hw.models.status import Activity, LoopState, SupervisorStatus
 from igrt_tui.view_model.local import Scene
+from igrt_tui.view_model.target import MARKERS_MIN
 
 S = LoopState
+BESIDE = "monitoring"
 _AFTER_SHIFT_ENDED = (S.REJECTED, S.EXPIRED, S.SUPERSEDED)
 
 
@@ -88,6 +91,21 @@ ACTS: tuple[Act, ...] = (
         "The position is verified. The beam gate will be energised.",
     ),
     Act(
+        "w",
+        "watch",
+        "Watch the target",
+        (S.VERIFIED, S.BEAM_READY),
+        "X-RAYS while the beam may be on: single low-dose views at their interval. "
+        "A target beyond its limit holds the beam.",
+    ),
+    Act(
+        "e",
+        "end watch",
+        "End the watch",
+        (S.VERIFIED, S.BEAM_READY),
+        "Nobody looks at the target any more, and the panel arm parks. A target that was off voids the verification.",
+    ),
+    Act(
         "r",
         "reset",
         "Reset latched faults",
@@ -112,9 +130,15 @@ LEADING = {
 ACT_OF_KEY = {act.key: act for act in ACTS}
 
 
+def occupied(status: SupervisorStatus) -> Activity | None:
+    """Return the job that acts have to wait for; a view of the watched target runs beside what people do."""
+    job = status.activity
+    return job if job is not None and job.name != BESIDE else None
+
+
 def offered(status: SupervisorStatus) -> tuple[Act, ...]:
     """Return the acts that the state offers now, the next one of the loop first."""
-    if status.activity is not None:
+    if occupied(status) is not None:
         return ()
     acts = [act for act in ACTS if status.state in act.states and _has_what_it_needs(act, status)]
     leading = LEADING.get(status.state)
@@ -132,6 +156,11 @@ def _has_what_it_needs(act: Act, status: SupervisorStatus) -> bool:
         return _verification_images(status)
     if act.name == "propose":
         return status.registration is not None
+    if act.name == "watch":
+        markers = len(status.plan.markers) if status.plan is not None else 0
+        return status.target is None and markers >= MARKERS_MIN
+    if act.name == "end watch":
+        return status.target is not None
     return True
 
 
@@ -141,8 +170,9 @@ def why_not(act: Act, scene: Scene) -> str:
         return "nobody is signed in"
     if scene.status is None or scene.local.gone:
         return "the values on this screen are old: wait for the supervisor"
-    if scene.status.activity is not None:
-        return f"'{scene.status.activity.name}' is running; wait for it or press Esc to HOLD"
+    job = occupied(scene.status)
+    if job is not None:
+        return f"'{job.name}' is running; wait for it or press Esc to HOLD"
     if scene.status.state not in act.states:
         return f"'{act.meaning}' does not fit the state {scene.status.state.value}: {scene.status.needed_next}"
     return ""
@@ -157,6 +187,8 @@ def command_of(act: Act, status: SupervisorStatus) -> Command | None:
         "register, translation only": RegisterImages(translation_only=True),
         "propose": Propose(),
         "release beam": ReleaseBeam(),
+        "watch": MonitorTarget(on=True),
+        "end watch": MonitorTarget(on=False),
         "reset": ResetFault(),
         "close": ClosePatient(),
     }

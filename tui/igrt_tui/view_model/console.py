@@ -1,7 +1,8 @@
 """The first screen of a session: state, what can be done, links, interlocks, alarms, the shift in one line."""
 
 from igrt_hw.models.status import LinkStatus, LoopState, SupervisorStatus
-from igrt_tui.view_model.acts import offered
+from igrt_tui.view_model import header, target
+from igrt_tui.view_model.acts import occupied, offered
 from igrt_tui.view_model.header import PRIORITY_MARK, PRIORITY_TONE, ordered_alarms
 from igrt_tui.view_model.local import Scene
 from igrt_tui.view_model.numbers import age, countdown, duration, signed, unsigned
@@ -22,8 +23,6 @@ from igrt_tui.view_model.text import (
     table,
 )
 
-STALE_LINK_MS = 250.0
-
 
 def next_panel(scene: Scene, width: int) -> Lines:
     """Say in words what the loop needs, and which keys do it."""
@@ -32,10 +31,9 @@ def next_panel(scene: Scene, width: int) -> Lines:
     if status is None:
         return (head, *paragraph("Waiting for the supervisor.", width))
     lines: list[Line] = [head]
-    if status.activity is not None:
-        lines += paragraph(
-            f"Running: {status.activity.name}. {status.activity.detail}", width, Tone.STRONG
-        )
+    job = occupied(status)
+    if job is not None:
+        lines += paragraph(f"Running: {job.name}. {job.detail}", width, Tone.STRONG)
         return tuple(lines)
     lines += paragraph(status.needed_next, width, Tone.STRONG)
     if status.reason:
@@ -69,7 +67,7 @@ def links_panel(scene: Scene, width: int) -> Lines:
 
 
 def _link_row(link: LinkStatus, old: bool) -> tuple[Span | str, ...]:
-    quiet = link.age_ms is None or link.age_ms > STALE_LINK_MS
+    quiet = header.is_quiet(link, 0.0)
     if not link.connected:
         word, tone = f"✗ lost: {link.cause or 'no answer'}", Tone.HIGH
     elif quiet:
@@ -139,12 +137,14 @@ def devices_panel(scene: Scene, width: int) -> Lines:
         return (head, line(dim("unknown")))
     columns = (Column("", 8), Column("", max(20, width - 10)))
     assurance = _assurance(status)
+    watched = target.short(status)
     rows = (
         ("couch", _couch(status, scene)),
         *((("", assurance),) if assurance is not None else ()),
         ("imager", _imager(status, scene)),
         ("pendant", _pendant(status, scene)),
         ("beam", _gate(status)),
+        *((("target", watched),) if watched is not None else ()),
     )
     return (head, *table(columns, rows, head=False))
 
@@ -197,6 +197,9 @@ def _pendant(status: SupervisorStatus, scene: Scene) -> Span:
 def _gate(status: SupervisorStatus) -> Span:
     if status.couch is None:
         return dim("unknown")
+    held = target.held_because(status)
+    if held:
+        return marked(Tone.HIGH, f"HELD: {held.removeprefix(target.INTERLOCK)}")
     if status.couch.beam_gate_energised:
         return strong("gate energised: beam may be given")
     return Span("held off")

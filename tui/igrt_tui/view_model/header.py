@@ -1,6 +1,13 @@
 """The four lines that are on every screen: what this is, the worst alarm, who lies there, where the loop stands."""
 
-from igrt_hw.models.status import Alarm, AlarmPriority, LoopState, SupervisorStatus
+from igrt_hw.models.status import (
+    Alarm,
+    AlarmPriority,
+    LinkStatus,
+    LoopState,
+    SupervisorStatus,
+)
+from igrt_tui.view_model.acts import occupied
 from igrt_tui.view_model.local import HEIGHT_MIN, WIDTH_MIN, Answer, AnswerTone, Local, Scene
 from igrt_tui.view_model.numbers import age
 from igrt_tui.view_model.text import Line, Lines, Span, Tone, dim, key, line, marked, strong
@@ -11,6 +18,9 @@ PRIORITY_TONE = {
     AlarmPriority.LOW: Tone.LOW,
 }
 PRIORITY_MARK = {AlarmPriority.HIGH: "***", AlarmPriority.MEDIUM: "**", AlarmPriority.LOW: "*"}
+QUIET_LINK_MS = 150.0
+"""With a status every 50 ms and a drawing every 50 ms, a line that falls silent is on the screen within 250 ms."""
+PERIODS_QUIET = 3.0
 _ORDER = [AlarmPriority.HIGH, AlarmPriority.MEDIUM, AlarmPriority.LOW]
 
 Keys = tuple[tuple[str, str], ...]
@@ -85,8 +95,31 @@ def ordered_alarms(status: SupervisorStatus) -> tuple[Alarm, ...]:
     )
 
 
+def is_quiet(link: LinkStatus, more_ms: float) -> bool:
+    """Whether a line has said nothing for longer than it should; `more_ms` is the age of the status that says so."""
+    if link.age_ms is None:
+        return True
+    due_ms = PERIODS_QUIET * 1000.0 / link.rate_hz if link.rate_hz > 0.0 else QUIET_LINK_MS
+    return link.age_ms + more_ms > max(QUIET_LINK_MS, due_ms)
+
+
+def _quiet_lines(scene: Scene) -> Line | None:
+    """Lines that have just fallen silent, before the supervisor calls them lost."""
+    if scene.status is None or scene.local.old:
+        return None
+    more_ms = max(0.0, scene.local.status_age_ms or 0.0)
+    quiet = [
+        f"{link.name} {age((link.age_ms or 0.0) + more_ms)}"
+        for link in scene.status.links
+        if link.connected and link.age_ms is not None and is_quiet(link, more_ms)
+    ]
+    if not quiet:
+        return None
+    return line(Span(f"◌ LINE SILENT: {', '.join(quiet)}; its values are old", Tone.MEDIUM))
+
+
 def alarm_line(scene: Scene) -> Line:
-    """Say the worst thing first: a HOLD that nobody confirmed, lost service, HOLD, the most urgent alarm, nothing.
+    """Say the worst thing first: an unconfirmed HOLD, lost service, HOLD, a high alarm, a silent line, the rest.
 
     Who presses HOLD while the service is lost has to read that it did not arrive, and what else stops the couch.
     """
@@ -100,6 +133,9 @@ def alarm_line(scene: Scene) -> Line:
     if scene.status is None:
         return line(dim("no status yet"))
     alarms = ordered_alarms(scene.status)
+    quiet = _quiet_lines(scene)
+    if quiet and not (alarms and alarms[0].priority is AlarmPriority.HIGH):
+        return quiet
     if not alarms:
         return line(dim("no alarms"))
     worst = alarms[0]
@@ -178,8 +214,8 @@ def state_line(scene: Scene) -> Line:
         return line(dim("state unknown"))
     tone = Tone.OLD if scene.local.old else state_tone(status.state)
     head = Span(f"{status.state.value}  {STATE_WORDS[status.state]}", tone)
-    if status.activity is not None:
-        job = status.activity
+    job = occupied(status)
+    if job is not None:
         percent = f" {job.fraction * 100:.0f} %" if job.fraction is not None else ""
         return line(head, dim("   now: "), f"{job.name}{percent}  {job.detail}")
     room = scene.local.width - 2

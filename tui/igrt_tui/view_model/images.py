@@ -86,7 +86,10 @@ def caption(image: ImageView, width: int, waits: str) -> Lines:
     head = rule(
         f"{image.purpose} {image.source_angle_deg:.0f} deg", width, dim(image.acquired_utc[11:19])
     )
-    technique = f"{image.kvp:.0f} kVp  {image.mas:.1f} mAs  {image.cols} x {image.rows}"
+    technique = (
+        f"{image.kvp:.0f} kVp  {image.mas:.1f} mAs  {image.dose_area_uGycm2:.1f} uGycm2  "
+        f"{image.cols} x {image.rows}"
+    )
     return (head, line(dim(waits or technique)))
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from igrt_hw.models.status import SupervisorStatus
 
-OLD_AFTER_MS = 200.0  # with a redraw every 50 ms, a lost service is on the screen within 250 ms
+OLD_AFTER_MS = 180.0  # with a redraw every 50 ms, a lost service is on the screen within 250 ms
 GONE_AFTER_MS = (
     1000.0  # one late status is no reason to throw a careful reading away; a second without any is
 )

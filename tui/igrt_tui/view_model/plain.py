@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from igrt_hw.models.status import LoopState, SupervisorStatus
-from igrt_tui.view_model.acts import Act, offered
+from igrt_tui.view_model.acts import Act, occupied, offered
 from igrt_tui.view_model.header import STATE_WORDS, banner, ordered_alarms
 from igrt_tui.view_model.local import Scene
 from igrt_tui.view_model.numbers import age, duration
@@ -28,7 +28,7 @@ ACT_WORDS = {
     "open": "open", "setup": "setup", "images": "take", "register": "register",
     "register, translation only": "translation", "propose": "propose", "approve": "approve", "reject": "reject",
     "arm": "arm", "release beam": "beam", "reset": "reset", "close": "close",
-    "look": "images", "read": "review", "motion": "motion",
+    "look": "images", "read": "review", "motion": "motion", "watch": "watch", "end watch": "unwatch",
 }  # fmt: skip
 
 
@@ -86,7 +86,8 @@ def news(told: Told, scene: Scene) -> tuple[Told, tuple[str, ...]]:
     gone = told.alarms - alarms.keys()
     if gone:
         said.append(f"{len(gone)} alarm(s) ended, {len(alarms)} left")
-    activity = status.activity.name if status.activity else ""
+    job = occupied(status)
+    activity = job.name if job else ""
     if activity and activity != told.activity:
         said.append(f"running: {activity}")
     if status.state is not told.state or (status.needed_next != told.needed and not activity):
@@ -116,13 +117,18 @@ def _hold(scene: Scene) -> tuple[bool, str] | None:
     return True, f"HOLD: STOP confirmed after {took}; permission and plan are void"
 
 
+def _recovery(status: SupervisorStatus) -> list[str]:
+    return ["what to do: type procedure and Enter"] if status.procedure else []
+
+
 def _state(status: SupervisorStatus, before: LoopState | None) -> list[str]:
     said = []
     if status.state is not before:
         said.append(f"state {status.state.value}: {STATE_WORDS[status.state]}")
         if status.reason:
             said.append(status.reason)
-    if status.activity is None:
+        said += _recovery(status)
+    if occupied(status) is None:
         said.append(f"next: {status.needed_next}")
     return said
 
@@ -153,7 +159,9 @@ def words_now(scene: Scene) -> tuple[str, ...]:
     acts = offered(scene.status) if scene.status else ()
     said = [f"{ACT_WORDS[act.name]}: {act.meaning}" for act in acts if act.name in ACT_WORDS]
     said += [
-        "status, review, images, alarms, interlocks, links, devices, motion, room, session: read these out",
+        "status, review, images, alarms, interlocks, links, devices, motion, target, room, session: read these out",
+        "qa: the daily tests. trends: this patient's shifts. procedures: what to do when motion stopped by itself. "
+        "reviews 7: overrides and alarms of the last 7 days",
         "silence: silences the most urgent alarm; it ends when its cause is gone",
         "h: HOLD. quit: ends this terminal, and its permission with it",
     ]

@@ -36,6 +36,36 @@ HEAD_HEIGHT = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Hints:
+    """How the acts of daily QA are asked for at this terminal: keys on the screen, words in the plain mode."""
+
+    enters: str
+    begins: str
+    begins_each: str
+    ends: str
+    watches: str
+    chooses: str
+
+
+KEYS = Hints(
+    enters="d enters",
+    begins="b or s begins",
+    begins_each="b begins one at general limits, s at stereotactic limits",
+    ends="e ends",
+    watches="w",
+    chooses="choose one with the arrows",
+)
+WORDS = Hints(
+    enters="qa mode daily enters",
+    begins="qa begin general or qa begin stereotactic begins",
+    begins_each="qa begin general or qa begin stereotactic begins one",
+    ends="qa end ends",
+    watches="qa watch and its number",
+    chooses="qa lists the tests",
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One test as it is listed: `value` and `limit` in `unit`; `next_step` only in a run."""
 
@@ -117,7 +147,7 @@ def head_panel(
     return (*lines, *said)
 
 
-def run_words(scene: Scene, runs: Sequence[QaRun] | None) -> str:
+def run_words(scene: Scene, runs: Sequence[QaRun] | None, hints: Hints = KEYS) -> str:
     """Say which run is shown and what the next act is."""
     status = scene.status
     view = status.qa if status else None
@@ -126,18 +156,18 @@ def run_words(scene: Scene, runs: Sequence[QaRun] | None) -> str:
         watched = f"; watching {view.running_test}" if view.running_test else ""
         return (
             f"Run at {view.level} limits by {view.begun_by} since {clock(view.begun_utc)}: "
-            f"{done} of {len(view.steps)} done{watched}. e ends it."
+            f"{done} of {len(view.steps)} done{watched}. {hints.ends} it."
         )
-    begins = "b begins one at general limits, s at stereotactic limits."
+    begins = f"{hints.begins_each}."
     entered = status is not None and status.mode == DAILY_QA
     if runs:
         last = runs[0]
         word = "passed" if last.passed else "did NOT pass" if last.finished_utc else "was abandoned"
-        after = "b or s begins another one." if entered else "d enters daily QA."
+        after = f"{hints.begins} another one." if entered else f"{hints.enters} daily QA."
         return f"Shown: the run of {last.day} at {last.level} limits; it {word}. {after}"
     if entered:
         return f"No run is going on. {begins}"
-    return "No run is in the record. d enters the mode daily QA, where one can be begun."
+    return f"No run is in the record. {hints.enters} the mode daily QA, where one can be begun."
 
 
 def list_panel(all_rows: Sequence[Row], chosen: int, width: int, height: int) -> Lines:
@@ -279,7 +309,7 @@ def typed_result(text: str, unit: QaUnit) -> Typed:
     return Typed(value=value)
 
 
-def why_not(act: str, scene: Scene, row: Row | None) -> str:
+def why_not(act: str, scene: Scene, row: Row | None, hints: Hints = KEYS) -> str:
     """Return why an act of this screen cannot be asked for now, or an empty string. The supervisor decides."""
     status = scene.status
     if status is None or scene.local.gone:
@@ -289,16 +319,16 @@ def why_not(act: str, scene: Scene, row: Row | None) -> str:
             return f"the mode changes with nobody on the couch; the loop is {status.state.value}"
         return "a run is going on: end it first" if status.qa is not None else ""
     if status.mode != DAILY_QA:
-        return f"daily QA is done in the mode daily QA, this is {status.mode}: d enters it"
+        return f"daily QA is done in the mode daily QA, this is {status.mode}: {hints.enters} it"
     if act == "begin":
         return ""
     if status.qa is None:
-        return "no run is going on: b or s begins one"
+        return f"no run is going on: {hints.begins} one"
     if act == "watch":
         if row is None or row.test.kind != "interlock":
-            return "only interlocks are watched; choose one with the arrows"
+            return f"only interlocks are watched; {hints.chooses}"
         if status.qa.running_test:
             return f"{status.qa.running_test} is being watched: finish it first"
     if act == "note" and (row is None or row.test.kind == "interlock"):
-        return "an interlock is watched (w), not entered by hand"
+        return f"an interlock is watched ({hints.watches}), not entered by hand"
     return ""

@@ -248,7 +248,8 @@ def _expiry(expires: float | None) -> Span:
 def checks_panel(scene: Scene, width: int, room: int, *, brief: bool = False) -> Lines:
     """List what was checked: refusals and warnings in full, then what passed, by name if `room` lines allow.
 
-    `brief`: where they do not fit in full, all are named, and where their words stand is said.
+    `brief`: where they do not fit in full they are named, and where their words stand is said; where even the names do
+    not fit, the worst are named and the others counted.
     """
     proposal = scene.status.proposal if scene.status else None
     if proposal is None:
@@ -270,8 +271,8 @@ def checks_panel(scene: Scene, width: int, room: int, *, brief: bool = False) ->
         words = f"{check.name}: {check.detail}{_margin(check)}"
         told += marked_paragraph(tones[check.outcome], words, width)
     if brief and len(lines) + len(told) > room:
-        words = f"{'; '.join(check.name for check in wanting)} (in words: F4)"
-        told = [*marked_paragraph(tones[wanting[0].outcome], words, width)]
+        short = [check.name for check in wanting]
+        told = [*_named(short, tones[wanting[0].outcome], width, room - len(lines))]
     lines += told
     passed = [check.name + _margin(check) for check in checks if check.outcome is CheckOutcome.PASS]
     if passed:
@@ -282,6 +283,16 @@ def checks_panel(scene: Scene, width: int, room: int, *, brief: bool = False) ->
         elif len(lines) < room:
             lines += count  # else the head alone says how many passed
     return tuple(lines)
+
+
+def _named(names: list[str], tone: Tone, width: int, room: int) -> Lines:
+    """Name as many as fit, the worst first; how many more there are is said, never left out."""
+    for count in range(len(names), 0, -1):
+        more = f"; and {len(names) - count} MORE" if count < len(names) else ""
+        made = marked_paragraph(tone, f"{'; '.join(names[:count])}{more} (in words: F4)", width)
+        if len(made) <= max(1, room):
+            return made
+    return marked_paragraph(tone, f"{len(names)} warnings (F4)", width)
 
 
 def _margin(check: Check) -> str:

@@ -68,6 +68,22 @@ def levels_of(quantity: Quantity, levels: ActionLevels) -> tuple[Level, ...]:
     return (*up, *(Level(-level.value, level.name) for level in up))
 
 
+def history_line(trend: ShiftTrend | None, problem: str) -> Line:
+    """Say in one line what this patient was moved by before: how often, how far on the mean, the last one."""
+    if trend is None:
+        return line(dim(f"earlier shifts: {problem or 'asking the supervisor ...'}"))
+    if not trend.shifts:
+        return line(dim("earlier shifts: none of this patient and plan"))
+    last = trend.shifts[-1]
+    mean = sum(shift.mm for shift in trend.shifts) / len(trend.shifts)
+    six = last.correction.values()
+    return line(
+        dim(f"earlier {len(trend.shifts)} (^R), mean {mean:.1f} mm; last "),
+        " ".join(signed_number(value) for value in six[:3]),
+        dim(" mm"),
+    )
+
+
 def table_panel(
     trend: ShiftTrend | None, problem: str, scrolled: int, width: int, height: int
 ) -> Lines:

@@ -9,7 +9,7 @@ from PIL import Image as PilImage
 from PIL import ImageDraw
 
 from igrt_tui.graphics import Graphics
-from igrt_tui.widgets.cells import Rgb
+from igrt_tui.grid import Rgb
 
 if TYPE_CHECKING:
     from textual.widget import Widget
