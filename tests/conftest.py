@@ -26,16 +26,19 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever lies in `tests/hil` is marked `hil`. The longest of what is so marked begins first, so that several
-    processes end together."""
+    """Whatever lies in `tests/hil` is marked `hil`. Files with long tests begin first, so that several processes end
+    together; within a file the order stays as it is written."""
     hil = Path(__file__).parent / "hil"
     for item in items:
         if hil in item.path.parents:
             item.add_marker("hil")
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    keyboard = {item.path for item in items if item.get_closest_marker("hil")} - {
+        item.path for item in items if hil in item.path.parents
+    }
 
-    def turn(item: pytest.Item) -> int:
-        if not (item.get_closest_marker("hil") and item.get_closest_marker("slow")):
-            return 2
-        return int(hil in item.path.parents)  # whole sessions by keyboard take longest
+    def turn(item: pytest.Item) -> tuple[bool, bool]:
+        # Of what runs against the wall clock, whole sessions by keyboard take longest.
+        return item.path not in long, item.path not in keyboard
 
     items.sort(key=turn)

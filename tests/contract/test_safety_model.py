@@ -31,7 +31,7 @@ def verdict(folder: Path, *without: str) -> str:
         [SPIN, *taken_out, "-a", str(MODEL)],
         [
             COMPILER,
-            "-O2",
+            "-O1",  # half the compiling of -O2 for the same searching
             "-w",
             "-DSAFETY",
             "-DVECTORSZ=2048",
