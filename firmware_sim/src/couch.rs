@@ -1,17 +1,19 @@
 //! The firmware of the couch: what moves it, what stops it, and what it says of itself (docs/protocol.md section 6).
 
 pub mod enable;
+mod jog;
 pub mod path;
 pub mod plan;
 mod supervision;
 
 use crate::kinematics::Family;
 use crate::limits::{self, AXES, Limits};
-use crate::line::{Context, Counters, Device, Identity, Line, Sink};
+use crate::line::{Context, Device, Identity, Line, Obey, Sink};
 use crate::plant::{Drive, Sensors};
 use crate::random::Stream;
 use crate::refusal::{Refusal, fault_names};
 use crate::refuse;
+use crate::station::Station;
 use crate::wire::message::{Command, reply};
 use crate::wire::octets::Writer;
 use enable::{Contacts, Enable};
@@ -169,8 +171,6 @@ const BRAKE_TIMEOUT_US: u64 = 400_000;
 const SETTLED_US: u64 = 50_000;
 /// Longest settling.
 const SETTLE_TIMEOUT_US: u64 = 1_500_000;
-/// A jog ends this long after the last JOG.
-const JOG_LIFE_US: u64 = 200_000;
 /// Jog and homing speed: 10 mm/s, 1 deg/s.
 const SLOW: (f64, f64) = (10e3, 1e6);
 /// Homing passes the distance-coded reference marks of an axis within 5 mm or 1 deg.
@@ -250,11 +250,7 @@ pub struct Core {
 }
 
 /// The couch: its line and its core.
-#[derive(Debug)]
-pub struct Couch {
-    line: Line,
-    core: Core,
-}
+pub type Couch = Station<Core>;
 
 impl Couch {
     /// A couch at power-up, its sensors as they are.
@@ -306,16 +302,6 @@ impl Couch {
         }
     }
 
-    /// Octets from the host.
-    pub fn receive(&mut self, now_us: u64, octets: &[u8], sink: &mut impl Sink) {
-        self.line.receive(now_us, octets, &mut self.core, sink);
-    }
-
-    /// UART BREAK on the line.
-    pub fn line_break(&mut self, now_us: u64) {
-        self.line.line_break(now_us, &mut self.core);
-    }
-
     /// One control cycle: wires and sensors in, command of the drives out, telemetry to `sink`.
     pub fn tick(
         &mut self,
@@ -355,24 +341,9 @@ impl Couch {
         self.core.drive_state()
     }
 
-    /// Latched faults.
-    pub fn faults(&self) -> u32 {
-        self.core.faults
-    }
-
     /// Why it last stopped.
     pub fn stop_cause(&self) -> StopCause {
         self.core.stop_cause
-    }
-
-    /// STOP epoch.
-    pub fn epoch(&self) -> u16 {
-        self.line.epoch()
-    }
-
-    /// Counters of the line.
-    pub fn counters(&self) -> Counters {
-        self.line.counters()
     }
 
     /// Token of the last EXECUTE, for the bench.
@@ -638,6 +609,31 @@ impl Core {
         }
     }
 
+    /// Set-point and measurement have to agree for a while before the brakes engage. False where the motion ends.
+    fn settle(
+        &mut self,
+        now_us: u64,
+        motion: &mut Motion,
+        since_us: u64,
+        agreed_us: Option<u64>,
+    ) -> bool {
+        let agreed_us = self
+            .supervision
+            .settled(&self.sensors, &self.drive)
+            .then(|| agreed_us.unwrap_or(now_us));
+        motion.phase = Phase::Settling {
+            since_us,
+            agreed_us,
+        };
+        if agreed_us.is_some_and(|at| now_us - at >= SETTLED_US) {
+            motion.phase = Phase::Braking { since_us: now_us };
+        } else if now_us - since_us > SETTLE_TIMEOUT_US {
+            self.latch(fault::FOLLOWING, StopCause::Fault);
+            return false;
+        }
+        true
+    }
+
     /// Moves the motion on by one cycle; `false` when it is over.
     fn step_phase(&mut self, context: &Context, motion: &mut Motion) -> bool {
         let now_us = context.now_us;
@@ -671,22 +667,7 @@ impl Core {
             Phase::Settling {
                 since_us,
                 agreed_us,
-            } => {
-                let agreed_us = self
-                    .supervision
-                    .settled(&self.sensors, &self.drive)
-                    .then(|| agreed_us.unwrap_or(now_us));
-                motion.phase = Phase::Settling {
-                    since_us,
-                    agreed_us,
-                };
-                if agreed_us.is_some_and(|at| now_us - at >= SETTLED_US) {
-                    motion.phase = Phase::Braking { since_us: now_us };
-                } else if now_us - since_us > SETTLE_TIMEOUT_US {
-                    self.latch(fault::FOLLOWING, StopCause::Fault);
-                    return false;
-                }
-            }
+            } => return self.settle(now_us, motion, since_us, agreed_us),
             Phase::Braking { since_us } => {
                 // The motors hold until the brakes do, so that the couch does not drop.
                 self.drive.release_brakes = false;
@@ -890,140 +871,9 @@ impl Core {
         Ok(())
     }
 
-    fn jog(
-        &mut self,
-        context: &Context,
-        axis: u8,
-        reserved: u32,
-        speed: i32,
-    ) -> Result<u8, Refusal> {
-        let index = usize::from(axis);
-        let Some(limit) = self.limits.get(index).filter(|_| reserved == 0) else {
-            return refuse!(
-                Malformed,
-                "JOG: axis {axis} does not exist or a reserved field is set"
-            );
-        };
-        if let Some(Motion {
-            purpose:
-                Purpose::Jog {
-                    axis,
-                    speed: at,
-                    until_us,
-                },
-            stopping: false,
-            ..
-        }) = &mut self.motion
-        {
-            if speed == 0 {
-                *until_us = context.now_us;
-                return Ok(reply::JOG);
-            }
-            if *axis == index && *at == speed {
-                *until_us = context.now_us + JOG_LIFE_US;
-                return Ok(reply::JOG);
-            }
-            return refuse!(
-                WrongState,
-                "JOG: another jog is under way; end it with speed 0 before changing axis or speed"
-            );
-        }
-        if speed == 0 {
-            return Ok(reply::JOG);
-        }
-        let cap = limit
-            .kind
-            .pick(SLOW.0, SLOW.1)
-            .min(f64::from(limit.speed_max));
-        if f64::from(speed).abs() > cap {
-            let (scale, unit) = (limit.kind.scale(), limit.kind.unit());
-            return refuse!(
-                OutsideLimits,
-                "JOG: {:.3} {unit}/s is above {:.3} {unit}/s",
-                f64::from(speed).abs() / scale,
-                cap / scale
-            );
-        }
-        self.may_begin("JOG", context)?;
-        let from = self.sensors.primary.map(f64::from);
-        let end = f64::from(if speed > 0 { limit.max } else { limit.min });
-        let mut target = from;
-        let Some(value) = target
-            .get_mut(index)
-            .filter(|value| (end - **value) * f64::from(speed) > 0.0)
-        else {
-            return refuse!(
-                OutsideLimits,
-                "JOG: {} is at its limit in that direction",
-                limit.name
-            );
-        };
-        *value = end;
-        if self.family.has_legs() {
-            self.shorten_for_legs(&from, &mut target);
-            if target == from {
-                return refuse!(
-                    OutsideLimits,
-                    "JOG: {} goes no further in that direction: the platform or a leg is at its limit",
-                    limit.name
-                );
-            }
-        }
-        let path = Path::new(&from, &[target], &self.limits, 1.0, |k| {
-            if k == index {
-                f64::from(speed).abs()
-            } else {
-                f64::INFINITY
-            }
-        });
-        let until_us = context.now_us + JOG_LIFE_US;
-        self.void_plan();
-        self.begin(
-            context.now_us,
-            path,
-            from,
-            Purpose::Jog {
-                axis: index,
-                speed,
-                until_us,
-            },
-        );
-        Ok(reply::JOG)
-    }
-
     /// Where the couch below a hexapod stands.
     fn base(&self) -> crate::kinematics::Base {
         self.sensors.base.map(f64::from)
-    }
-
-    /// Brings a target as near as the legs demand: a jog ends there and not in a fault.
-    fn shorten_for_legs(&self, from: &Position, target: &mut Position) {
-        /// Looked at every 0.1 mm or 0.01 deg, and ended 0.5 mm or 0.05 deg short.
-        const STEP: (f64, f64) = (100.0, 10e3);
-        let base = self.base();
-        let longest = from
-            .iter()
-            .zip(target.iter())
-            .zip(&self.limits)
-            .map(|((from, to), axis)| (to - from).abs() / axis.kind.pick(STEP.0, STEP.1))
-            .fold(0.0, f64::max);
-        let steps = libm::ceil(longest);
-        let at = |k: f64| {
-            let mut at = *from;
-            for (at, to) in at.iter_mut().zip(target.iter()) {
-                *at += (to - *at) * (k / steps).min(1.0);
-            }
-            at
-        };
-        let mut k = 0.0;
-        let free = |at: &Position| {
-            self.family.leg_outside(&base, at).is_none()
-                && self.family.travel_outside(&base, at).is_none()
-        };
-        while k < steps && free(&at(k + 6.0)) {
-            k += 1.0;
-        }
-        *target = at(k);
     }
 
     /// Homing passes the reference marks of one axis after the other, out and back, away from the nearer limit.
@@ -1227,10 +1077,17 @@ impl Device for Core {
         reply::COUCH_STATUS
     }
 
+    fn faults(&self) -> u32 {
+        self.faults
+    }
+}
+
+impl Obey<()> for Core {
     fn obey(
         &mut self,
         context: &Context,
         command: &Command<'_>,
+        _memory: &(),
         body: &mut Writer<'_>,
     ) -> Result<u8, Refusal> {
         match command {

@@ -6,11 +6,12 @@ pub mod mode;
 pub mod rating;
 
 use crate::generator;
-use crate::line::{Context, Counters, Device, Identity, Line, Sink};
+use crate::line::{Context, Device, Identity, Line, Obey, Sink};
 use crate::profile::{Limits, Profile};
 use crate::random::Stream;
 use crate::refusal::{Refusal, fault_names};
 use crate::refuse;
+use crate::station::Station;
 use crate::wire::message::{Command, Technique, reply};
 use crate::wire::octets::Writer;
 pub use frame::{Exposure, FrameRecord, FrameStore};
@@ -135,8 +136,9 @@ struct Gantry {
     stopping: bool,
 }
 
+/// Everything of the imager but its line.
 #[derive(Debug)]
-struct Core {
+pub struct Core {
     wires: Wires,
     faults: u32,
     source_um: f64,
@@ -165,17 +167,7 @@ struct Core {
 }
 
 /// The imager: its line and its core.
-#[derive(Debug)]
-pub struct Imager {
-    line: Line,
-    core: Core,
-}
-
-/// The core with the frames of the moment: what the line talks to.
-struct Attended<'a, S> {
-    core: &'a mut Core,
-    frames: &'a S,
-}
+pub type Imager = Station<Core>;
 
 impl Imager {
     /// An imager at power-up: arms parked, gantry at 0.
@@ -224,53 +216,10 @@ impl Imager {
         }
     }
 
-    /// Octets from the host.
-    pub fn receive(
-        &mut self,
-        now_us: u64,
-        octets: &[u8],
-        frames: &impl FrameStore,
-        sink: &mut impl Sink,
-    ) {
-        self.line.receive(
-            now_us,
-            octets,
-            &mut Attended {
-                core: &mut self.core,
-                frames,
-            },
-            sink,
-        );
-    }
-
-    /// UART BREAK on the line.
-    pub fn line_break(&mut self, now_us: u64, frames: &impl FrameStore) {
-        self.line.line_break(
-            now_us,
-            &mut Attended {
-                core: &mut self.core,
-                frames,
-            },
-        );
-    }
-
     /// One control cycle. Gives the exposure that ended in it and is to be rendered.
-    pub fn tick(
-        &mut self,
-        now_us: u64,
-        wires: &Wires,
-        frames: &impl FrameStore,
-        sink: &mut impl Sink,
-    ) -> Option<Exposure> {
+    pub fn tick(&mut self, now_us: u64, wires: &Wires, sink: &mut impl Sink) -> Option<Exposure> {
         let ended = self.core.control(&self.line.context(now_us), wires);
-        self.line.tick(
-            now_us,
-            &Attended {
-                core: &mut self.core,
-                frames,
-            },
-            sink,
-        );
+        self.line.tick(now_us, &self.core, sink);
         ended
     }
 
@@ -303,19 +252,9 @@ impl Imager {
         }
     }
 
-    /// Latched faults.
-    pub fn faults(&self) -> u32 {
-        self.core.faults
-    }
-
     /// Gantry angle in degrees.
     pub fn gantry_deg(&self) -> f64 {
         f64::from(self.core.gantry_udeg) * 1e-6
-    }
-
-    /// Counters of the line.
-    pub fn counters(&self) -> Counters {
-        self.line.counters()
     }
 
     /// Nothing happens in a tick before telemetry is due, unless a wire changes or an octet comes.
@@ -650,6 +589,22 @@ impl Core {
         body.u32(self.faults);
         Ok(reply::FAULT_RESET)
     }
+}
+
+impl Device for Core {
+    fn identity(&self) -> Identity {
+        Identity::without_axes(DEVICE)
+    }
+
+    fn stop(&mut self, now_us: u64) -> u8 {
+        self.halt(now_us);
+        self.state(now_us)
+    }
+
+    fn session_ended(&mut self, now_us: u64) {
+        self.halt(now_us);
+        self.enter(now_us, Mode::Radiographic, 0);
+    }
 
     fn status(&self, context: &Context, body: &mut Writer<'_>) -> u8 {
         let now_us = context.now_us;
@@ -690,80 +645,55 @@ impl Core {
             .u32(self.latest_frame);
         reply::IMAGER_STATUS
     }
+
+    fn faults(&self) -> u32 {
+        self.faults
+    }
 }
 
-impl<S: FrameStore> Device for Attended<'_, S> {
-    fn identity(&self) -> Identity {
-        Identity {
-            device: DEVICE,
-            family: 0,
-            axis_count: 0,
-            limits: [0; 8],
-        }
-    }
-
-    fn stop(&mut self, now_us: u64) -> u8 {
-        self.core.halt(now_us);
-        self.core.state(now_us)
-    }
-
-    fn session_ended(&mut self, now_us: u64) {
-        self.core.halt(now_us);
-        self.core.enter(now_us, Mode::Radiographic, 0);
-    }
-
-    fn status(&self, context: &Context, body: &mut Writer<'_>) -> u8 {
-        self.core.status(context, body)
-    }
-
+impl<S: FrameStore> Obey<S> for Core {
     fn obey(
         &mut self,
         context: &Context,
         command: &Command<'_>,
+        frames: &S,
         body: &mut Writer<'_>,
     ) -> Result<u8, Refusal> {
         match command {
-            Command::Arms { source, panel } => self.core.arms(context, *source, *panel),
-            Command::Gantry { angle_udeg } => self.core.turn(context, *angle_udeg),
+            Command::Arms { source, panel } => self.arms(context, *source, *panel),
+            Command::Gantry { angle_udeg } => self.turn(context, *angle_udeg),
             Command::Technique(technique) => {
-                let answer = self.core.set_technique(technique)?;
-                self.frames.technique_set(technique, self.core.mode);
+                let answer = self.set_technique(technique)?;
+                frames.technique_set(technique, self.mode);
                 Ok(answer)
             }
-            Command::Prepare { on } => self.core.prepare(context, *on),
+            Command::Prepare { on } => self.prepare(context, *on),
             Command::Expose {
                 kind,
                 reserved,
                 source_angle_udeg,
-            } => self
-                .core
-                .expose(context, *kind, *reserved, *source_angle_udeg, body),
-            Command::FrameInfo { frame } => self.info(*frame, body),
+            } => self.expose(context, *kind, *reserved, *source_angle_udeg, body),
+            Command::FrameInfo { frame } => self.info(*frame, frames, body),
             Command::FrameRead {
                 frame,
                 offset,
                 count,
-            } => self.read(*frame, *offset, *count, body),
-            Command::FaultReset { faults } => self.core.reset(*faults, body),
+            } => self.read_frame(*frame, *offset, *count, frames, body),
+            Command::FaultReset { faults } => self.reset(*faults, body),
             Command::PanelMode {
                 mode,
                 reserved,
                 period_us,
             } => {
-                let answer = self
-                    .core
-                    .set_mode(context, *mode, *reserved, *period_us, body)?;
-                self.frames
-                    .technique_set(&self.core.technique, self.core.mode);
+                let answer = self.set_mode(context, *mode, *reserved, *period_us, body)?;
+                frames.technique_set(&self.technique, self.mode);
                 Ok(answer)
             }
             Command::Series {
                 frames,
                 reserved,
                 source_angle_udeg,
-            } => self
-                .core
-                .run_series(context, *frames, *reserved, *source_angle_udeg, body),
+            } => self.run_series(context, *frames, *reserved, *source_angle_udeg, body),
             _ => refuse!(
                 NotSupported,
                 "an imager does not do this; send it to the couch"

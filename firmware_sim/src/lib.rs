@@ -28,6 +28,7 @@ pub mod pose;
 pub mod profile;
 pub mod random;
 pub mod refusal;
+pub mod station;
 pub mod wire;
 
 #[cfg(feature = "std")]

@@ -53,6 +53,18 @@ pub struct Identity {
     pub limits: [u8; 8],
 }
 
+impl Identity {
+    /// A device without axes.
+    pub fn without_axes(device: u8) -> Self {
+        Self {
+            device,
+            family: 0,
+            axis_count: 0,
+            limits: [0; 8],
+        }
+    }
+}
+
 /// What a command may know of its line.
 #[derive(Debug, Clone, Copy)]
 pub struct Context {
@@ -96,11 +108,18 @@ pub trait Device {
     fn session_ended(&mut self, now_us: u64);
     /// Writes the body of the status message and gives its type.
     fn status(&self, context: &Context, body: &mut Writer<'_>) -> u8;
+    /// Latched faults.
+    fn faults(&self) -> u32;
+}
+
+/// A device that obeys commands with `memory`: what it reads beside itself, as an imager its frames.
+pub trait Obey<M>: Device {
     /// Obeys a command: writes the body of the answer and gives its type.
     fn obey(
         &mut self,
         context: &Context,
         command: &Command<'_>,
+        memory: &M,
         body: &mut Writer<'_>,
     ) -> Result<u8, Refusal>;
 }
@@ -226,11 +245,12 @@ impl Line {
     }
 
     /// Takes octets from the host; answers go to `sink`.
-    pub fn receive(
+    pub fn receive<M>(
         &mut self,
         now_us: u64,
         octets: &[u8],
-        device: &mut impl Device,
+        device: &mut impl Obey<M>,
+        memory: &M,
         sink: &mut impl Sink,
     ) {
         for octet in octets {
@@ -245,7 +265,7 @@ impl Line {
             };
             self.splitter.clear();
             if decoded
-                .and_then(|(header, len)| self.accept(now_us, &header, len, device, sink))
+                .and_then(|(header, len)| self.accept(now_us, &header, len, device, memory, sink))
                 .is_err()
             {
                 self.counters.dropped += 1;
@@ -357,12 +377,13 @@ impl Line {
     }
 
     /// A frame that passed the codec: either obeyed or refused. `Err` when it is none of this device's business.
-    fn accept(
+    fn accept<M>(
         &mut self,
         now_us: u64,
         header: &Header,
         body_len: usize,
-        device: &mut impl Device,
+        device: &mut impl Obey<M>,
+        memory: &M,
         sink: &mut impl Sink,
     ) -> Result<(), Drop> {
         if header.device != self.device {
@@ -389,7 +410,7 @@ impl Line {
                     self.refuse(now_us, header, &refusal, sink);
                 }
             }
-            _ => self.obey_sequenced(now_us, header, &command, device, sink),
+            _ => self.obey_sequenced(now_us, header, &command, device, memory, sink),
         }
         Ok(())
     }
@@ -578,12 +599,13 @@ impl Line {
         Ok(())
     }
 
-    fn obey_sequenced(
+    fn obey_sequenced<M>(
         &mut self,
         now_us: u64,
         header: &Header,
         command: &Command<'_>,
-        device: &mut impl Device,
+        device: &mut impl Obey<M>,
+        memory: &M,
         sink: &mut impl Sink,
     ) {
         if let Err(refusal) = self.session_check(header) {
@@ -598,7 +620,7 @@ impl Line {
         self.counters.executed += 1;
         let mut buffer = core::mem::replace(&mut self.body, [0; frame::BODY_MAX]);
         let mut writer = Writer::new(&mut buffer);
-        let kind = match self.begin(now_us, header, command, device, &mut writer) {
+        let kind = match self.begin(now_us, header, command, device, memory, &mut writer) {
             Ok(kind) => kind,
             Err(refusal) => {
                 self.counters.refused += 1;
@@ -632,12 +654,13 @@ impl Line {
         self.body = buffer;
     }
 
-    fn begin(
+    fn begin<M>(
         &mut self,
         now_us: u64,
         header: &Header,
         command: &Command<'_>,
-        device: &mut impl Device,
+        device: &mut impl Obey<M>,
+        memory: &M,
         body: &mut Writer<'_>,
     ) -> Result<u8, Refusal> {
         Self::deadline_check(header, now_us)?;
@@ -670,7 +693,7 @@ impl Line {
                 body.u16(*period_ms);
                 Ok(reply::TELEMETRY_RATE)
             }
-            _ => device.obey(&self.context(now_us), command, body),
+            _ => device.obey(&self.context(now_us), command, memory, body),
         }
     }
 

@@ -1,10 +1,11 @@
 //! The firmware of the hand pendant: it reports what hands do. The enable itself reaches the couch by wire (docs/protocol.md section 8).
 
 use crate::couch::enable::{Contacts, DISCREPANCY_US};
-use crate::line::{Context, Counters, Device, Identity, Line, Sink};
+use crate::line::{Context, Device, Identity, Line, Obey, Sink};
 use crate::random::Stream;
 use crate::refusal::Refusal;
 use crate::refuse;
+use crate::station::Station;
 use crate::wire::message::{Command, reply};
 use crate::wire::octets::Writer;
 
@@ -37,8 +38,9 @@ pub struct Keys {
     pub supply_fault: bool,
 }
 
+/// Everything of the pendant but its line.
 #[derive(Debug, Default)]
-struct Core {
+pub struct Core {
     keys: Keys,
     faults: u32,
     press_count: u16,
@@ -49,11 +51,7 @@ struct Core {
 }
 
 /// The pendant: its line and its core.
-#[derive(Debug)]
-pub struct Pendant {
-    line: Line,
-    core: Core,
-}
+pub type Pendant = Station<Core>;
 
 impl Pendant {
     /// A pendant at power-up.
@@ -64,30 +62,10 @@ impl Pendant {
         }
     }
 
-    /// Octets from the host.
-    pub fn receive(&mut self, now_us: u64, octets: &[u8], sink: &mut impl Sink) {
-        self.line.receive(now_us, octets, &mut self.core, sink);
-    }
-
-    /// UART BREAK on the line.
-    pub fn line_break(&mut self, now_us: u64) {
-        self.line.line_break(now_us, &mut self.core);
-    }
-
     /// One control cycle.
     pub fn tick(&mut self, now_us: u64, keys: &Keys, sink: &mut impl Sink) {
         self.core.sample(now_us, keys);
         self.line.tick(now_us, &self.core, sink);
-    }
-
-    /// Latched faults.
-    pub fn faults(&self) -> u32 {
-        self.core.faults
-    }
-
-    /// Counters of the line.
-    pub fn counters(&self) -> Counters {
-        self.line.counters()
     }
 
     /// Nothing happens in a tick before telemetry is due while the keys stay as they are, or before a held one counts as stuck.
@@ -157,12 +135,7 @@ impl Core {
 
 impl Device for Core {
     fn identity(&self) -> Identity {
-        Identity {
-            device: DEVICE,
-            family: 0,
-            axis_count: 0,
-            limits: [0; 8],
-        }
+        Identity::without_axes(DEVICE)
     }
 
     fn stop(&mut self, _now_us: u64) -> u8 {
@@ -183,10 +156,17 @@ impl Device for Core {
         reply::PENDANT_STATUS
     }
 
+    fn faults(&self) -> u32 {
+        self.faults
+    }
+}
+
+impl Obey<()> for Core {
     fn obey(
         &mut self,
         _context: &Context,
         command: &Command<'_>,
+        _memory: &(),
         body: &mut Writer<'_>,
     ) -> Result<u8, Refusal> {
         match command {

@@ -484,7 +484,7 @@ impl Room {
             }
             LineName::Pendant => {
                 if let Some(pendant) = &mut self.pendant {
-                    pendant.receive(now_us, octets, &mut out);
+                    pendant.receive(now_us, octets, &(), &mut out);
                 }
             }
         }
@@ -508,7 +508,7 @@ impl Room {
             }
             LineName::Imager => {
                 if let Some(imager) = &mut self.imager {
-                    imager.line_break(now_us, &self.frames);
+                    imager.line_break(now_us);
                 }
             }
             LineName::Pendant => {
@@ -704,7 +704,7 @@ impl Room {
         }
         self.imager_wires = wires;
         let mut out = Vec::new();
-        let ended = imager.tick(now_us, &wires, &self.frames, &mut out);
+        let ended = imager.tick(now_us, &wires, &mut out);
         self.send(LineName::Imager, &out);
         if let Some(exposure) = ended {
             let job = self.job(exposure);

@@ -12,13 +12,11 @@ mod host;
 use host::{Host, START};
 use igrt_firmware::couch::enable::Contacts;
 use igrt_firmware::couch::{Config, Couch, Wires};
-use igrt_firmware::imager::mode::Mode;
-use igrt_firmware::imager::{self, FrameRecord, FrameStore, Imager};
+use igrt_firmware::imager::{self, Imager};
 use igrt_firmware::kinematics::Family;
 use igrt_firmware::line::Sink;
 use igrt_firmware::pendant::{Keys, Pendant};
 use igrt_firmware::plant::{Drive, Plant};
-use igrt_firmware::wire::message::Technique;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -55,18 +53,6 @@ struct Uart {
 impl Sink for Uart {
     fn put(&mut self, frame: &[u8]) {
         self.octets += frame.len();
-    }
-}
-
-struct NoFrames;
-
-impl FrameStore for NoFrames {
-    fn record(&self, _: u32, _: &Technique, _: Mode) -> Option<FrameRecord> {
-        None
-    }
-
-    fn read(&self, _: u32, _: &Technique, _: Mode, _: u32, _: &mut [u8]) -> usize {
-        0
     }
 }
 
@@ -120,14 +106,14 @@ fn a_moving_couch_and_its_mechanics_step_for_seconds_without_an_allocation() {
     };
     let (mut now, mut next, mut moved) = (0, 0, false);
     let count = allocations(|| {
-        couch.receive(said[0].0, &said[0].1, &mut uart);
+        couch.receive(said[0].0, &said[0].1, &(), &mut uart);
         next += 1;
         while now < 5_000_000 {
             now += 1000;
             plant.cycle(now, &drive);
             drive = couch.tick(now, &wires, plant.sensors(), &mut uart);
             while next < said.len() && said[next].0 < now + 1000 {
-                couch.receive(said[next].0, &said[next].1, &mut uart);
+                couch.receive(said[next].0, &said[next].1, &(), &mut uart);
                 next += 1;
             }
             moved |= plant.speeds()[1] > 5e3;
@@ -160,7 +146,7 @@ fn an_imager_and_a_pendant_step_for_seconds_without_an_allocation() {
     let count = allocations(|| {
         for k in 1..5000 {
             let now = k * 1000;
-            imager.tick(now, &wires, &NoFrames, &mut uart);
+            imager.tick(now, &wires, &mut uart);
             let keys = if k % 700 < 350 { held } else { Keys::default() };
             pendant.tick(now, &keys, &mut uart);
         }

@@ -1,6 +1,6 @@
 //! Frames: how each was exposed, where they lie, and what a host reads of them.
 
-use super::{Attended, FLOOD, FRAMES_KEPT, PITCH_NM, READ_MAX, SAD_UM, SID_UM};
+use super::{Core, FLOOD, FRAMES_KEPT, PITCH_NM, READ_MAX, SAD_UM, SID_UM};
 use crate::imager::mode::Mode;
 use crate::refusal::Refusal;
 use crate::refuse;
@@ -58,14 +58,13 @@ pub trait FrameStore {
     fn technique_set(&self, _technique: &Technique, _mode: Mode) {}
 }
 
-impl<S: FrameStore> Attended<'_, S> {
+impl Core {
     /// The record of a frame that may be read now: shown, and not yet dropped.
-    fn readable(&self, frame: u32) -> Result<FrameRecord, Refusal> {
-        let latest = self.core.latest_frame;
+    fn readable(&self, frame: u32, frames: &impl FrameStore) -> Result<FrameRecord, Refusal> {
+        let latest = self.latest_frame;
         let shown = frame >= FLOOD || (frame != 0 && frame <= latest);
-        match self
-            .frames
-            .record(frame, &self.core.technique, self.core.mode)
+        match frames
+            .record(frame, &self.technique, self.mode)
             .filter(|_| shown)
         {
             Some(record) => Ok(record),
@@ -76,13 +75,18 @@ impl<S: FrameStore> Attended<'_, S> {
             None => refuse!(
                 NoSuchFrame,
                 "frame {frame} is not kept; the latest is {latest}, and the last {FRAMES_KEPT} are kept; {} frames of the series were dropped unread",
-                self.core.out.dropped
+                self.out.dropped
             ),
         }
     }
 
-    pub(super) fn info(&self, frame: u32, body: &mut Writer<'_>) -> Result<u8, Refusal> {
-        let record = self.readable(frame)?;
+    pub(super) fn info(
+        &self,
+        frame: u32,
+        frames: &impl FrameStore,
+        body: &mut Writer<'_>,
+    ) -> Result<u8, Refusal> {
+        let record = self.readable(frame, frames)?;
         let exposure = &record.exposure;
         let binning = exposure.technique.binning;
         let bytes = 2 * u32::from(record.rows) * u32::from(record.cols);
@@ -107,7 +111,7 @@ impl<S: FrameStore> Attended<'_, S> {
             .u32(SID_UM)
             .u32(PITCH_NM * u32::from(binning));
         let dropped = if exposure.period_us > 0 {
-            self.core.out.dropped
+            self.out.dropped
         } else {
             0
         };
@@ -117,14 +121,15 @@ impl<S: FrameStore> Attended<'_, S> {
         Ok(reply::FRAME_INFO)
     }
 
-    pub(super) fn read(
+    pub(super) fn read_frame(
         &mut self,
         frame: u32,
         offset: u32,
         count: u16,
+        frames: &impl FrameStore,
         body: &mut Writer<'_>,
     ) -> Result<u8, Refusal> {
-        let record = self.readable(frame)?;
+        let record = self.readable(frame, frames)?;
         let bytes = 2 * u32::from(record.rows) * u32::from(record.cols);
         if count == 0 || count > READ_MAX || offset >= bytes || u32::from(count) > bytes - offset {
             return refuse!(
@@ -134,8 +139,7 @@ impl<S: FrameStore> Attended<'_, S> {
         }
         body.u8(0).u16(count).u32(frame).u32(offset);
         let read = body.fill(usize::from(count), |place| {
-            self.frames
-                .read(frame, &self.core.technique, self.core.mode, offset, place)
+            frames.read(frame, &self.technique, self.mode, offset, place)
         });
         if read != usize::from(count) {
             return refuse!(
@@ -144,7 +148,7 @@ impl<S: FrameStore> Attended<'_, S> {
             );
         }
         if offset + u32::from(count) == bytes {
-            self.core.out.read(frame);
+            self.out.read(frame);
         }
         Ok(reply::FRAME_READ)
     }

@@ -41,7 +41,7 @@ impl Controller {
     /// Octets from the host.
     pub fn receive(&mut self, now_us: u64, octets: &[u8], out: &mut Vec<u8>) {
         match self {
-            Self::Clp1(couch) => couch.receive(now_us, octets, out),
+            Self::Clp1(couch) => couch.receive(now_us, octets, &(), out),
             Self::Gcs(gcs) => gcs.receive(now_us, octets, out),
         }
     }
