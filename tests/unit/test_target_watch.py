@@ -77,6 +77,24 @@ def test_a_target_beyond_its_limit_in_two_views_takes_the_beam_and_says_so() -> 
     assert "4.0 mm" in alarm.text
 
 
+def test_the_last_sights_are_shown_as_a_trace_that_does_not_grow_without_end() -> None:
+    room = treated()
+    for depth in (0.0, 2.0, 1.0):
+        room.target_mm = (0.0, depth, 0.0)
+        later(room, 4)
+    target = status(room.supervisor, room.now_us).target
+    assert target is not None
+    trace = target.trace
+    assert [sight.deviation_mm[1] for sight in trace][-3:] == [0.0, 2.0, 1.0]
+    assert [sight.age_s for sight in trace] == sorted((s.age_s for s in trace), reverse=True)
+    assert trace[-1].age_s == pytest.approx(target.seen_age_s, abs=0.1)
+    later(room, 160)
+    target = status(room.supervisor, room.now_us).target
+    assert target is not None
+    assert target.views > 30
+    assert len(target.trace) == 30
+
+
 # safety: SR-60
 def test_a_target_far_beyond_its_limit_takes_the_beam_with_the_first_view() -> None:
     room = treated()

@@ -31,6 +31,14 @@ class MonitoringRule(Frozen):
     views_max: Annotated[int, Field(ge=1, le=1000)] = 60
 
 
+class TargetSight(Frozen):
+    """One view in which the target was seen: how long ago, and its shift from the planned place, fixed frame, mm."""
+
+    age_s: float
+    deviation_mm: tuple[float, float, float]
+    distance_mm: float
+
+
 class TargetView(Frozen):
     """What is known of the watched target. `deviation_mm` is its shift from the planned place in the fixed frame
     (lateral, longitudinal, vertical), `sigma_mm` its standard deviations: along the beam of a source that does not turn
@@ -46,3 +54,5 @@ class TargetView(Frozen):
     seen_age_s: float | None
     dose_area_uGycm2: float
     problem: str
+    trace: tuple[TargetSight, ...] = ()
+    """The last sights, oldest first: breathing and drift as far as views some seconds apart show them."""

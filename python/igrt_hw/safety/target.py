@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from igrt_hw.models.monitoring import MonitoringRule
 from igrt_hw.safety.events import TargetSeen
 
+TRACE_MAX = 30
+"""Sights that are shown as a trace; all of them are in the record."""
+
 FAR = 2.0
 """A target beyond so many times its limit holds the beam after one view."""
 
 
 @dataclass(slots=True)
 class Target:
-    """The target while it is watched (`target_watch.py`). `last` is the last view in which it was seen."""
+    """The target while it is watched (`target_watch.py`). `last` is the last view in which it was seen, `trace` those
+    before it with it, oldest first."""
 
     begun_by: str
     next_us: int
@@ -22,6 +26,7 @@ class Target:
     blind: int = 0
     failed: str = ""
     last: TargetSeen | None = None
+    trace: tuple[TargetSeen, ...] = ()
     dose_area_uGycm2: float = 0.0
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from igrt_hw.models.monitoring import MonitoringRule, TargetView
+from igrt_hw.models.monitoring import MonitoringRule, TargetSight, TargetView
 from igrt_hw.models.status import LoopState
 from igrt_hw.safety import effects as fx
 from igrt_hw.safety import events as ev
 from igrt_hw.safety.memory import Memory
-from igrt_hw.safety.target import Target, problem_of
+from igrt_hw.safety.target import TRACE_MAX, Target, problem_of
 from igrt_hw.safety.timekeeper import Timekeeper
 
 S = LoopState
@@ -37,6 +37,14 @@ def target_view(m: Memory, now_us: int) -> TargetView | None:
         seen_age_s=None if last is None else (now_us - last.at_us) / 1e6,
         dose_area_uGycm2=target.dose_area_uGycm2,
         problem=problem_of(target, rule, now_us),
+        trace=tuple(
+            TargetSight(
+                age_s=round((now_us - seen.at_us) / 1e6, 1),
+                deviation_mm=seen.deviation_mm,
+                distance_mm=seen.distance_mm,
+            )
+            for seen in target.trace
+        ),
     )
 
 
@@ -139,6 +147,7 @@ class TargetWatch(Timekeeper):
         target.beyond, target.blind = count.beyond, count.blind
         if event.seen and event.at_us <= now_us:
             target.last = event
+            target.trace = (*target.trace, event)[-TRACE_MAX:]
         problem = problem_of(target, rule, now_us)
         where = (
             f"{event.distance_mm:.1f} mm from its planned place"
