@@ -2,12 +2,14 @@
 
 The imager stores a flood for each tube voltage and binning (without a filter); dark frames are taken here, since the
 offset follows the panel's temperature. A flood serves one voltage, binning and panel mode, and for a shift; dark
-frames serve one binning, and for half an hour. Charge that earlier frames have left is taken off frame by frame, where
+frames serve one binning, panel mode and class of exposure time (what leaks into a pixel grows with it), and for half
+an hour. Charge that earlier frames have left is taken off frame by frame, where
 the lag of the panel was measured.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from igrt_hw.devices.frames import RawFrame, View
+from igrt_hw.devices.frames import ExposureKind, PanelModeName, RawFrame, View
 from igrt_hw.devices.imager import ClpImager
 from igrt_hw.guidance.imager_calibration import ImagerCalibration
 from igrt_hw.guidance.panel import (
@@ -31,6 +33,7 @@ from igrt_hw.link.errors import Refused
 from igrt_hw.models.telemetry import RefusalCode
 from igrt_hw.server.errors import JobError
 
+TIME_CLASS_MS = 100.0
 DARK_FRAMES = 2  # two, so that unstable pixels show
 DARK_US_MAX = 30 * 60 * 1_000_000  # the offset of a panel drifts with its temperature
 FLOOD_US_MAX = (
@@ -45,6 +48,17 @@ class _Flood:
     flood: RawFrame
     offset: RawFrame
     at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class DarksOf:
+    """What dark frames hold for: offset and read-out noise change with each of these. `time_class` counts begun
+    `TIME_CLASS_MS` of the exposure: within one, what leaks into a pixel differs by less than the read-out's own share.
+    """
+
+    binning: int
+    mode: PanelModeName
+    time_class: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,8 +81,8 @@ class PanelKeeper:
         self._known = known
         self._clock_us = clock_us
         self._floods: dict[CalibrationOf, _Flood] = {}
-        self._darks: dict[int, _Darks] = {}
-        self._made: dict[CalibrationOf, PanelCalibration] = {}
+        self._darks: dict[DarksOf, _Darks] = {}
+        self._made: dict[tuple[CalibrationOf, DarksOf], PanelCalibration] = {}
         self._lag: LagState | None = None
 
     @property
@@ -88,12 +102,13 @@ class PanelKeeper:
     def fresh(self, view: View) -> PanelCalibration | None:
         """The calibration for a view's voltage, filter and binning, if one is held and not too old."""
         now_us, wanted = self._clock_us(), technique_of(view)
-        flood, darks = self._floods.get(wanted), self._darks.get(view.binning)
+        dark = darks_of(view)
+        flood, darks = self._floods.get(wanted), self._darks.get(dark)
         if flood is None or darks is None:
             return None
         if now_us - flood.at_us > FLOOD_US_MAX or now_us - darks.at_us > DARK_US_MAX:
             return None
-        return self._made.get(wanted)
+        return self._made.get((wanted, dark))
 
     def calibration(self, view: View, cancel: threading.Event) -> PanelCalibration:
         """The calibration for a view; its flood is fetched and dark frames are taken where those held are too old.
@@ -108,9 +123,10 @@ class PanelKeeper:
         flood = self._floods.get(wanted)
         if flood is None or now_us - flood.at_us > FLOOD_US_MAX:
             flood = self._flood(wanted, now_us, cancel)
-        darks = self._darks.get(view.binning)
+        dark = darks_of(view)
+        darks = self._darks.get(dark)
         if darks is None or now_us - darks.at_us > DARK_US_MAX:
-            darks = self._dark_frames(view.binning, flood, now_us, cancel)
+            darks = self._dark_frames(dark, flood, now_us, cancel)
         defects = None if self._known is None else self._known.defects(view.binning)
         made = calibrate(
             flood.flood.counts,
@@ -121,8 +137,8 @@ class PanelKeeper:
             of=wanted,
             taken_us=darks.at_us,
         )
-        self._floods[wanted], self._darks[view.binning] = flood, darks
-        self._made[wanted] = made
+        self._floods[wanted], self._darks[dark] = flood, darks
+        self._made[wanted, dark] = made
         return made
 
     def corrected(self, frame: RawFrame, calibration: PanelCalibration) -> CorrectedImage:
@@ -157,14 +173,15 @@ class PanelKeeper:
         return self._imager.stored_flood()
 
     def _dark_frames(
-        self, binning: int, flood: _Flood, now_us: int, cancel: threading.Event
+        self, wanted: DarksOf, flood: _Flood, now_us: int, cancel: threading.Event
     ) -> _Darks:
         base = flood.offset.counts.astype(np.float32)
         frames = []
         for dark in self._imager.dark_frames(DARK_FRAMES, cancel):
-            if dark.counts.shape != base.shape:
+            problem = _dark_problem(dark, wanted, base.shape)
+            if problem:
                 raise JobError(
-                    f"a dark frame has {dark.counts.shape} pixels, the flood {base.shape}: binning {binning} was asked"
+                    f"the dark frame cannot be used: {problem}. Take it again; if it stays so, call service"
                 )
             own = self._own(dark.counts.astype(np.float32) - base, dark.end_device_us)
             frames.append(own + base)
@@ -182,6 +199,26 @@ class PanelKeeper:
             )
         own, self._lag = without_lag(signal, at_us, state, model)
         return own
+
+
+def darks_of(view: View) -> DarksOf:
+    """What dark frames have to be of for a view: radiographic mode, and the class of its exposure time."""
+    return DarksOf(view.binning, "radiographic", math.ceil(view.ms / TIME_CLASS_MS))
+
+
+def _dark_problem(dark: RawFrame, wanted: DarksOf, shape: tuple[int, ...]) -> str:
+    """Why a dark frame does not serve; empty when it does."""
+    if dark.kind != ExposureKind.DARK:
+        return "it was exposed to X-rays"
+    if dark.counts.shape != shape:
+        return f"it has {dark.counts.shape} pixels, the flood {shape}: binning {wanted.binning} was asked"
+    if dark.binning != wanted.binning:
+        return f"it is binned {dark.binning} x {dark.binning}, {wanted.binning} x {wanted.binning} was asked"
+    if dark.panel_mode != wanted.mode:
+        return f"it was read in panel mode {dark.panel_mode}, {wanted.mode} was asked"
+    if math.ceil(dark.ms / TIME_CLASS_MS) != wanted.time_class:
+        return f"it is of {dark.ms:g} ms, up to {TIME_CLASS_MS * wanted.time_class:g} ms was asked"
+    return ""
 
 
 def technique_of(view: View) -> CalibrationOf:
