@@ -58,6 +58,7 @@ CALLS: dict[tuple[str, str], str] = {
     ("GET", "/api/qa/runs"): "qa runs",
     ("GET", "/api/qa/trend"): "qa trend Lasers",
     ("GET", "/api/trends/shifts"): "trends shifts IGRT-0001 1.2.3.plan",
+    ("GET", "/api/trends/anatomy"): "trends anatomy IGRT-0001 1.2.3.plan",
     ("GET", "/api/review/overrides"): "review overrides",
     ("GET", "/api/review/alarms"): "review alarms",
     ("GET", "/api/procedures"): "procedures egress",

@@ -218,6 +218,7 @@ CALLS_THAT_NEED_A_SESSION = [
     ("GET", "/api/qa/runs"),
     ("GET", "/api/qa/trend"),
     ("GET", "/api/trends/shifts"),
+    ("GET", "/api/trends/anatomy"),
     ("GET", "/api/review/overrides"),
     ("GET", "/api/review/alarms"),
     ("GET", "/api/procedures"),

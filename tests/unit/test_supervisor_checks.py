@@ -12,8 +12,10 @@ import pytest
 from room_rig import MODEL, PLANNED, Room, device_digest
 
 from igrt_hw.geometry import Correction
+from igrt_hw.guidance.anatomy import judge
 from igrt_hw.machine import load_machine
 from igrt_hw.models import commands
+from igrt_hw.models.anatomy import ChangeLimits, RegionShift
 from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.proposal import Check, CheckOutcome, ProposalContent
 from igrt_hw.safety import checks
@@ -185,6 +187,26 @@ def test_registration_verdict(verdict: str, outcome: str) -> None:
     summary = inputs.registration.summary.model_copy(update={"verdict": verdict})
     wrong = replace(inputs.registration, summary=summary)
     assert check("registration verdict", replace(inputs, registration=wrong)).outcome == outcome
+
+
+def test_a_patient_who_has_changed_is_not_approved_by_one_person() -> None:
+    inputs = given()
+    slid = RegionShift(
+        name="at X +0, Y +60, Z +0 mm",
+        centre_mm=(0.0, 60.0, 0.0),
+        shift_mm=(6.0, 0.0, 0.0),
+        sigma_mm=(0.2, 0.2, 0.2),
+        mm=6.0,
+        similarity=0.9,
+    )
+    for region, outcome in ((slid, "warn"), (slid.model_copy(update={"mm": 1.0}), "pass")):
+        anatomy = judge("cone beam", [region], 1, 0.5, None, None, ChangeLimits())
+        told = check(
+            "registration verdict",
+            replace(inputs, registration=replace(inputs.registration, anatomy=anatomy)),
+        )
+        assert told.outcome == outcome
+    assert told.name in inputs.rule.second_person_checks
 
 
 def test_large_longitudinal_shift_asks_for_the_level() -> None:

@@ -27,6 +27,7 @@ from igrt_hw.client.errors import (
 )
 from igrt_hw.client.images import KvImage
 from igrt_hw.geometry import Correction
+from igrt_hw.models.anatomy import ChangeTrend
 from igrt_hw.models.commands import Command, CommandResult
 from igrt_hw.models.landmarks import Landmarks
 from igrt_hw.models.plan import TreatmentPlan
@@ -264,6 +265,12 @@ def shift_trend(patient_id: str, plan_uid: str) -> Call[ShiftTrend]:
     """The shifts of a patient under a plan, with the action levels of its site."""
     query: dict[str, str | int | float | bool] = {"patient_id": patient_id, "plan_uid": plan_uid}
     return Call("GET", "/api/trends/shifts", _model(TypeAdapter(ShiftTrend)), query=query)
+
+
+def change_trend(patient_id: str, plan_uid: str) -> Call[ChangeTrend]:
+    """How a patient has changed since the planning CT of a plan."""
+    query: dict[str, str | int | float | bool] = {"patient_id": patient_id, "plan_uid": plan_uid}
+    return Call("GET", "/api/trends/anatomy", _model(TypeAdapter(ChangeTrend)), query=query)
 
 
 def override_review(days: int) -> Call[OverrideReview]:

@@ -23,6 +23,7 @@ from igrt_hw.client.errors import (
 from igrt_hw.client.images import KvImage
 from igrt_hw.client.stream import StatusStream, StreamUpdate, socket_file_of, steady_us
 from igrt_hw.geometry import Correction
+from igrt_hw.models.anatomy import ChangeTrend
 from igrt_hw.models.commands import Command, CommandResult
 from igrt_hw.models.landmarks import Landmarks
 from igrt_hw.models.plan import TreatmentPlan
@@ -257,6 +258,10 @@ class Client:
         """One daily test over time; raises `NotFoundError` for a test that there is none of."""
         return self._run(calls.qa_trend(test, days))
 
+    def change_trend(self, patient_id: str, plan_uid: str) -> ChangeTrend:
+        """How a patient has changed since the planning CT, registration by registration."""
+        return self._run(calls.change_trend(patient_id, plan_uid))
+
     def shift_trend(self, patient_id: str, plan_uid: str) -> ShiftTrend:
         """The shifts of a patient under a plan this service has read, with the action levels of its site."""
         return self._run(calls.shift_trend(patient_id, plan_uid))
@@ -440,6 +445,10 @@ class AsyncClient:
     async def qa_trend(self, test: str, *, days: int = 365) -> QaTrend:
         """One daily test over time; raises `NotFoundError` for a test that there is none of."""
         return await self._run(calls.qa_trend(test, days))
+
+    async def change_trend(self, patient_id: str, plan_uid: str) -> ChangeTrend:
+        """How a patient has changed since the planning CT, registration by registration."""
+        return await self._run(calls.change_trend(patient_id, plan_uid))
 
     async def shift_trend(self, patient_id: str, plan_uid: str) -> ShiftTrend:
         """The shifts of a patient under a plan this service has read, with the action levels of its site."""

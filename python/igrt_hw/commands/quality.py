@@ -38,6 +38,7 @@ def add_to(app: typer.Typer) -> None:
     trends = typer.Typer(help="A patient's shifts over the fractions.", no_args_is_help=True)
     trends.callback()(_trends)
     trends.command("shifts")(shifts)
+    trends.command("anatomy")(anatomy)
     app.add_typer(trends, name="trends")
     review = typer.Typer(help="What is looked at the next day.", no_args_is_help=True)
     review.command("overrides")(overrides)
@@ -195,6 +196,34 @@ def shifts(
                 f"{spread.name}: mean {spread.mean:+.1f}, SD {spread.deviation:.1f} {spread.unit}"
             )
     _say(lines, found, as_json)
+
+
+def anatomy(
+    patient_id: Annotated[str, typer.Argument(help="Patient ID.")],
+    plan_uid: Annotated[str, typer.Argument(help="Plan, as in `igrt plans`.")],
+    url: Url = DEFAULT_URL,
+    ca_file: CaFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """How a patient has changed since the planning CT, registration by registration."""
+    with signed_in_client(url, ca_file) as client:
+        found = client.change_trend(patient_id, plan_uid)
+    lines = []
+    for one in found.changes:
+        figures = [
+            f"{name} {value:+.1f} mm"
+            for name, value in (
+                ("worst region", one.worst_mm),
+                ("target", one.target_mm),
+                ("outline", one.outline_mean_mm),
+            )
+            if value is not None
+        ]
+        lines.append(f"fraction {one.fraction} {one.source}: {one.advice}; {', '.join(figures)}")
+        lines += [f"    {reason}" for reason in one.reasons]
+    if found.forecast:
+        lines.append(found.forecast)
+    _say(lines or ["no registration of this plan has measured it"], found, as_json)
 
 
 def overrides(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from igrt_hw._core import Pose
     from igrt_hw.guidance.plan import LoadedPlan
     from igrt_hw.guidance.registration import PatientModel, RegistrationResult, View
+    from igrt_hw.models.anatomy import AnatomyChange
 
 EXIT_DOUBTFUL = 3
 EXIT_REFUSED = 4
@@ -62,6 +63,7 @@ def register_command(
 ) -> None:
     """Register X-rays with a plan's CT. Ends with 0 reliable, 3 doubtful, 4 refused, 1 input that cannot be used."""
     from igrt_hw.guidance import registration
+    from igrt_hw.guidance.anatomy import change_after
     from igrt_hw.guidance.plan import load_plan
 
     loaded = load_plan(plan)
@@ -71,6 +73,8 @@ def register_command(
         loaded.ct, loaded.body_contours_dicom_mm, curve=_curve(curve), emphasis=emphasis
     )
     result = registration.register(patient, views, nominal, planned, freedom=freedom)
+    change = change_after(patient, views, result, planned)
+    result = result.model_copy(update={"anatomy": change})
     if json_out is not None:
         json_out.write_text(json.dumps(_as_json(result, loaded, image), indent=1) + "\n")
     if picture is not None:
@@ -222,3 +226,17 @@ def _say(result: RegistrationResult) -> None:
         ):
             typer.echo(f"  {name:<13}{value:+8.2f} {unit:<3} +- {sigma:.2f}")
         typer.echo(f"  miss at the target exceeded in 5 %: {result.residual_at_target_mm:.2f} mm")
+    for line in change_lines(result.anatomy):
+        typer.echo(f"  {line}")
+
+
+def change_lines(change: AnatomyChange | None) -> list[str]:
+    """What the correction leaves of the patient's change, for people."""
+    if change is None:
+        return []
+    worst = "" if change.worst_mm is None else f", the worst {change.worst_mm:.1f} mm off"
+    lines = [
+        f"the patient against the CT: {change.advice} ({change.regions_measured} of {change.regions_looked_at} regions "
+        f"compared{worst})"
+    ]
+    return lines + list(change.reasons) + [f"not seen: {text}" for text in change.not_measured]

@@ -31,6 +31,7 @@ from igrt_hw.guidance.ct import CtVolume
 from igrt_hw.guidance.geometry_error import feigned_motion
 from igrt_hw.guidance.mask import body_mask
 from igrt_hw.guidance.refusal import InputRefused
+from igrt_hw.models.anatomy import AnatomyChange
 from igrt_hw.models.base import Frozen
 from igrt_hw.models.proposal import RegistrationSummary
 
@@ -178,6 +179,8 @@ class RegistrationResult(Frozen):
     converged: bool
     freedom: Freedom
     duration_ms: float
+    anatomy: AnatomyChange | None = None
+    """What the rigid correction leaves (`igrt_hw.guidance.anatomy`), where somebody measured it."""
 
     @property
     def sigma_mm(self) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ from igrt_hw.guidance.attenuation import WATER_PER_MM
 from igrt_hw.guidance.cbct import ConeBeamVolume
 from igrt_hw.guidance.ct import CtVolume
 from igrt_hw.guidance.refusal import InputRefused
+from igrt_hw.models.anatomy import AnatomyChange
 from igrt_hw.models.base import Frozen
 from igrt_hw.models.proposal import RegistrationSummary
 
@@ -35,6 +36,8 @@ class VolumeRegistration(Frozen):
     spread_hu: float
     iterations: int
     duration_ms: float
+    anatomy: AnatomyChange | None = None
+    """What the rigid correction leaves (`igrt_hw.guidance.anatomy`), where somebody measured it."""
 
     def summary(self) -> RegistrationSummary:
         """The part that a proposal carries; the residual is the miss at the isocentre exceeded in 5 % of cases.

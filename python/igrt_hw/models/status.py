@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Literal
 
+from igrt_hw.models.anatomy import AnatomyChange
 from igrt_hw.models.base import Frozen
 from igrt_hw.models.imaging import DoseView
 from igrt_hw.models.monitoring import TargetView
@@ -213,5 +214,7 @@ class SupervisorStatus(Frozen):
     """Name of the procedure (`/api/procedures`) that this state asks for; empty: none."""
     target: TargetView | None = None
     """The target as it is watched while the beam is on; None: it is not watched."""
+    anatomy: AnatomyChange | None = None
+    """What the rigid correction leaves of the patient's change, without its regions; None: not measured."""
     alarms_per_hour: int = 0
     """Alarms raised within the last hour."""

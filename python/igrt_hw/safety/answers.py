@@ -153,9 +153,15 @@ class Answers(Loop):
     def _registration_done(self, event: ev.RegistrationDone, now_us: int) -> None:
         m, summary = self._m, event.summary
         data = summary.model_dump(mode="json")
-        self._record(
-            "registration", "guidance", f"registration {summary.verdict}", {"summary": data}
-        )
+        told: dict[str, object] = {"summary": data}
+        if event.anatomy is not None and m.plan is not None:
+            told |= {
+                "patient_id": m.plan.patient.patient_id,
+                "plan_uid": event.plan_uid,
+                "fraction": m.fraction,
+                "anatomy": event.anatomy.model_dump(mode="json"),
+            }
+        self._record("registration", "guidance", f"registration {summary.verdict}", told)
         wrong = self._foreign_registration(event)
         if wrong or summary.verdict == "refused":
             m.reason = wrong or "the registration refuses itself: " + "; ".join(summary.reasons)

@@ -161,10 +161,16 @@ def image_age(given: ProposalInputs) -> Check:
 
 
 def registration_verdict(given: ProposalInputs) -> Check:
-    """The registration is reliable; a doubtful one needs a second person, a refused one cannot be approved."""
-    summary = given.registration.summary
+    """The registration is reliable; a doubtful one needs a second person, a refused one cannot be approved.
+
+    So does a patient who has changed: then the correction is right for a part of the body only.
+    """
+    summary, anatomy = given.registration.summary, given.registration.anatomy
     outcome = {"reliable": PASS, "doubtful": WARN, "refused": REFUSE}[summary.verdict]
-    reasons = "; ".join(summary.reasons)
+    changed = () if anatomy is None or anatomy.advice == "treat" else anatomy.reasons
+    if changed and outcome is PASS:
+        outcome = WARN
+    reasons = "; ".join((*summary.reasons, *changed))
     return _answer(
         "registration verdict",
         "The registration is reliable; a doubtful one needs a second person, a refused one cannot be approved.",

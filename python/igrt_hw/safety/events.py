@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from igrt_hw.models.anatomy import AnatomyChange
 from igrt_hw.models.commands import Command
 from igrt_hw.models.history import TreatedShift
 from igrt_hw.models.plan import TreatmentPlan
@@ -162,6 +163,8 @@ class RegistrationDone:
     plan_uid: str
     frame_of_reference_uid: str
     isocentre_id: str
+    anatomy: AnatomyChange | None = None
+    """What the rigid correction leaves; None where nobody measured it (markers, a match by hand)."""
 
 
 @dataclass(frozen=True, slots=True)

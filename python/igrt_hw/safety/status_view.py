@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from igrt_hw.models.anatomy import AnatomyChange
 from igrt_hw.models.imaging import DoseView
 from igrt_hw.models.qa import QaStep, QaTest, QaView
 from igrt_hw.models.status import (
@@ -68,6 +69,7 @@ def status(
         alarms=supervisor.alarms.listed(),
         images=m.images,
         registration=m.registration.summary if m.registration is not None else None,
+        anatomy=_anatomy(m),
         proposal=proposal,
         approvals=m.approvals,
         verification=m.verification,
@@ -86,6 +88,12 @@ def status(
         procedure=procedure.name if (procedure := OF_STATE.get(m.state)) is not None else "",
         alarms_per_hour=supervisor.alarms.rate_per_hour(now_us),
     )
+
+
+def _anatomy(m: Memory) -> AnatomyChange | None:
+    """Without the single regions, which are in the record: the status goes out many times a second."""
+    found = m.registration.anatomy if m.registration is not None else None
+    return None if found is None else found.model_copy(update={"regions": ()})
 
 
 def _qa(m: Memory) -> QaView | None:

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from igrt_hw import __version__
+from igrt_hw.models.anatomy import ChangeTrend
 from igrt_hw.models.base import Frozen
 from igrt_hw.models.commands import Command, CommandResult
 from igrt_hw.models.plan import TreatmentPlan
@@ -69,6 +70,9 @@ class Books(Protocol):
 
     async def qa_trend(self, test: str, days: int) -> QaTrend | None:
         """A daily test over time; None if there is no such test."""
+
+    async def change_trend(self, patient_id: str, plan_uid: str) -> ChangeTrend | None:
+        """How a patient has changed; None without such a plan."""
 
     async def shift_trend(self, patient_id: str, plan_uid: str) -> ShiftTrend | None:
         """Shifts of a patient; None if this service has read no such plan of this patient."""
@@ -415,6 +419,21 @@ async def shift_trend(
     """The shifts of a patient, fraction by fraction, with the action levels of the site."""
     _may_read(session, "trends")
     found = await _door(request).service.books.shift_trend(patient_id, plan_uid)
+    if found is None:
+        raise RefusalError(404, "this service has read no such plan of this patient")
+    return found
+
+
+@router.get("/trends/anatomy")
+async def change_trend(
+    request: Request,
+    session: LimitedCaller,
+    patient_id: Annotated[str, Query(min_length=1, max_length=64)],
+    plan_uid: Annotated[str, Query(min_length=1, max_length=64)],
+) -> ChangeTrend:
+    """How a patient has changed since the planning CT, registration by registration, with slopes and a forecast."""
+    _may_read(session, "trends")
+    found = await _door(request).service.books.change_trend(patient_id, plan_uid)
     if found is None:
         raise RefusalError(404, "this service has read no such plan of this patient")
     return found

@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from igrt_hw.models.anatomy import ChangeTrend
 from igrt_hw.models.plan import TreatmentPlan
 from igrt_hw.models.procedures import Procedure
 from igrt_hw.models.qa import QaRun, QaTest, QaTrend
 from igrt_hw.models.review import AlarmReview, OverrideReview
 from igrt_hw.models.trends import ActionLevels, ShiftTrend
-from igrt_hw.records import qa, review, trends
+from igrt_hw.records import anatomy, qa, review, trends
 from igrt_hw.records.store import RecordStore
 from igrt_hw.safety.procedures import PROCEDURES
 from igrt_hw.safety.qa_tests import BY_NAME, QA_TESTS
@@ -77,6 +78,17 @@ class RecordBooks:
         return await self._read(
             lambda record: trends.shift_trend(
                 record.of_kind(*trends.KINDS), patient_id, plan_uid, levels
+            )
+        )
+
+    async def change_trend(self, patient_id: str, plan_uid: str) -> ChangeTrend | None:
+        """How a patient has changed over the course; None as `shift_trend`."""
+        plan = self._plans.get(plan_uid)
+        if plan is None or plan.patient.patient_id != patient_id:
+            return None
+        return await self._read(
+            lambda record: anatomy.change_trend(
+                record.of_kind(*anatomy.KINDS), patient_id, plan_uid
             )
         )
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from igrt_hw._core import CancelFlag, Couch, Pose, RegistrationCancelled
 from igrt_hw.geometry import Frame
+from igrt_hw.guidance.anatomy import change_after, change_in_scan
 from igrt_hw.guidance.cbct import reconstruct
 from igrt_hw.guidance.cbct_projections import prepare_scan
 from igrt_hw.guidance.fiducials import FiducialResult, find_fiducials, register_fiducials
@@ -137,18 +138,28 @@ def register_scan(
         hann=scan.protocol.hann,
         cancel=cancel,
     )
+    body = body_mask(plan.loaded.ct, plan.loaded.body_contours_dicom_mm)
     result = register_cone_beam(
         volume,
         plan.loaded.ct,
         placement.at(couch, couch_axes),
         placement.planned,
-        body=body_mask(plan.loaded.ct, plan.loaded.body_contours_dicom_mm),
+        body=body,
         water_per_mm=scan.protocol.water_per_mm,
         cancel=cancel,
     )
-    if result.correction is None:
+    if result.correction is None or result.fixed_from_patient is None:
         raise JobError(f"the cone-beam scan is not believed: {'; '.join(result.reasons)}")
-    return result
+    change = change_in_scan(
+        volume,
+        plan.loaded.ct,
+        body,
+        np.array(result.fixed_from_patient),
+        placement.planned,
+        scan.protocol.field_mm,
+        water_per_mm=scan.protocol.water_per_mm,
+    )
+    return result.model_copy(update={"anatomy": change})
 
 
 def register_pair(
@@ -181,7 +192,8 @@ def register_pair(
     if result.correction is None:
         reasons = "; ".join(reason.sentence for reason in result.reasons)
         raise JobError(f"the registration refused its result: {reasons}")
-    return result
+    change = change_after(plan.patient, views, result, placement.planned)
+    return result.model_copy(update={"anatomy": change})
 
 
 def drr_of(

@@ -26,6 +26,7 @@ from igrt_hw.devices.gcs import GcsCouch
 from igrt_hw.devices.imager import ClpImager
 from igrt_hw.devices.pendant import ClpPendant
 from igrt_hw.geometry import Correction
+from igrt_hw.guidance.fiducials import FiducialResult
 from igrt_hw.guidance.imaging_protocol import protocol_for
 from igrt_hw.guidance.intrafraction import MonitorVerdict
 from igrt_hw.link.runner import Line as SerialLine
@@ -584,6 +585,7 @@ class Service:
                 plan_uid=effect.plan_uid,
                 frame_of_reference_uid=plan.patient.frame_of_reference_uid,
                 isocentre_id=effect.isocentre_id,
+                anatomy=None if isinstance(result, FiducialResult) else result.anatomy,
             )
 
         self._job(effect.request, "comparing the pair with the CT", work, done)
