@@ -41,7 +41,7 @@ class CalibrationResult:
     Attributes:
         names: the parameters that were estimated.
         values: corrections to them, mm or degrees by their names, shape (p,).
-        covariance: of the values, shape (p, p), scaled by the residual variance.
+        covariance: of the values, shape (p, p), from the variances of the residuals: one for lengths, one for angles.
         unseen: directions of the parameters (name to weight, unit length in scaled parameters) that the measurements
             cannot see; the values have no part along them and the covariance says nothing about them. Empty unless
             asked for with `unseen="hold"`.
@@ -212,12 +212,10 @@ def _fit(
         raise CalibrationError(
             f"no convergence in {_STEPS_MAX} steps; the measurements do not fit this couch"
         )
-    freedom = residuals.size - len(seen.sizes)
-    variance = float(((residuals * scale) ** 2).sum()) / max(freedom, 1)
     return CalibrationResult(
         names,
         values,
-        variance * seen.covariance(),
+        seen.covariance(residuals * scale),
         residuals,
         *_rms(residuals),
         *_rms(before),
@@ -315,10 +313,17 @@ class _Seen:
         step = self.directions.T @ ((self.left.T @ right) / self.sizes)
         return np.asarray(step / self.lengths)
 
-    def covariance(self) -> NDArray[np.float64]:
-        """Inverse of the normal matrix on what is seen."""
-        inverse = (self.directions.T / self.sizes**2) @ self.directions
-        return np.asarray(inverse / np.outer(self.lengths, self.lengths))
+    def covariance(self, residuals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of the values, from scaled residuals (n, 6): lengths and angles scatter each by their own variance."""
+        variances = np.empty(residuals.shape)
+        share = (self.left**2).sum(axis=1).reshape(residuals.shape)
+        for part in (slice(0, 3), slice(3, 6)):
+            # What the fit took away from this part of the residuals: its leverage.
+            freedom = share[:, part].size - float(share[:, part].sum())
+            variances[:, part] = float((residuals[:, part] ** 2).sum()) / max(freedom, 1.0)
+        solved = (self.directions.T / self.sizes) @ self.left.T
+        spread = (solved * variances.ravel()) @ solved.T
+        return np.asarray(spread / np.outer(self.lengths, self.lengths))
 
 
 def _decompose(

@@ -23,6 +23,7 @@ from igrt_hw.machine.description import (
     MachineDescription,
     Mount,
     PedestalChain,
+    ScaraChain,
 )
 
 
@@ -78,7 +79,8 @@ class Machine:
     @cached_property
     def limits_hash(self) -> str:
         """SHA-256 (hex) over axes, chain limits and correction caps in canonical form: the limits version."""
-        chain = self.description.chain.model_dump(mode="json")
+        # What a chain leaves out is left out here: a plain couch keeps its limits version.
+        chain = self.description.chain.model_dump(mode="json", exclude_none=True)
         dumped = self.description.model_dump(mode="json", include={"axis", "correction_move"})
         return _canonical_sha256({"chain": chain, **dumped})
 
@@ -181,9 +183,14 @@ def _build_couch(description: MachineDescription) -> Couch:
     limits = [axis.range for axis in description.axis]
     chain = description.chain
     if isinstance(chain, PedestalChain):
-        return Couch.pedestal(
-            limits, eccentric_mm=chain.eccentric_mm, eccentric_deg=chain.eccentric_deg
+        top = {"eccentric_mm": chain.eccentric_mm, "eccentric_deg": chain.eccentric_deg}
+        couch = Couch.pedestal(
+            limits,
+            **top,
+            base=None if chain.base is None else _mount(chain.base, Frame.FIXED, Frame.BASE),
+            tool=None if chain.tool is None else _mount(chain.tool, Frame.FLANGE, Frame.TABLE_TOP),
         )
+        return _mapped(couch, chain)
     if isinstance(chain, HexapodChain):
         return Couch.hexapod(
             limits,
@@ -204,7 +211,7 @@ def _build_couch(description: MachineDescription) -> Couch:
             base=base,
             tool=tool,
         )
-    return Couch.scara(
+    scara = Couch.scara(
         limits,
         upper_mm=chain.upper_mm,
         fore_mm=chain.fore_mm,
@@ -212,6 +219,13 @@ def _build_couch(description: MachineDescription) -> Couch:
         base=base,
         tool=tool,
     )
+    return _mapped(scara, chain)
+
+
+def _mapped(couch: Couch, chain: PedestalChain | ScaraChain) -> Couch:
+    if chain.gains is None and chain.zeros is None:
+        return couch
+    return couch.with_axis_map(chain.gains or (1.0,) * 6, chain.zeros or (0.0,) * 6)
 
 
 def _mount(mount: Mount, to_frame: Frame, from_frame: Frame) -> Pose:

@@ -164,12 +164,34 @@ class Load(_Table):
     capacity_kg: Positive
 
 
+class Mount(_Table):
+    """A fixed pose: T(position) . Rz(rotation) . Rx(pitch) . Ry(roll)."""
+
+    position_mm: Vector = (0.0, 0.0, 0.0)
+    rotation_deg: FiniteFloat = 0.0
+    pitch_deg: FiniteFloat = 0.0
+    roll_deg: FiniteFloat = 0.0
+
+    @property
+    def parameters(self) -> Six:
+        """The six numbers of `Pose.from_parameters`."""
+        return (*self.position_mm, self.rotation_deg, self.pitch_deg, self.roll_deg)
+
+
 class PedestalChain(_Table):
-    """IEC 61217 table top: eccentric offset Ey and angle theta_e."""
+    """IEC 61217 table top: eccentric offset Ey and angle theta_e.
+
+    `gains` and `zeros` (mm, degrees; by axis): joint of the model = gain * axis + zero. `base` is fixed <- base, `tool`
+    flange <- table top. A plain couch has none of the four; an import or a calibration writes them.
+    """
 
     family: Literal["pedestal"]
     eccentric_mm: FiniteFloat = 0.0
     eccentric_deg: FiniteFloat = 0.0
+    gains: Six | None = None
+    zeros: Six | None = None
+    base: Mount | None = None
+    tool: Mount | None = None
 
 
 class HexapodChain(_Table):
@@ -213,20 +235,6 @@ class HexapodChain(_Table):
         return self
 
 
-class Mount(_Table):
-    """A fixed pose: T(position) . Rz(rotation) . Rx(pitch) . Ry(roll)."""
-
-    position_mm: Vector = (0.0, 0.0, 0.0)
-    rotation_deg: FiniteFloat = 0.0
-    pitch_deg: FiniteFloat = 0.0
-    roll_deg: FiniteFloat = 0.0
-
-    @property
-    def parameters(self) -> Six:
-        """The six numbers of `Pose.from_parameters`."""
-        return (*self.position_mm, self.rotation_deg, self.pitch_deg, self.roll_deg)
-
-
 class ArmChain(_Table):
     """Six revolute joints with a spherical wrist; `offsets_mm` a1, a2, b; `lengths_mm` c1 to c4.
 
@@ -247,13 +255,15 @@ class ArmChain(_Table):
 class ScaraChain(_Table):
     """Vertical column, shoulder, elbow and wrist about vertical axes, then pitch and roll.
 
-    `base` is fixed <- base (the column's foot), `tool` flange <- table top.
+    `base` is fixed <- base (the column's foot), `tool` flange <- table top; `gains` and `zeros` as for a pedestal.
     """
 
     family: Literal["scara"]
     upper_mm: Positive
     fore_mm: Positive
     wrist_mm: Vector
+    gains: Six | None = None
+    zeros: Six | None = None
     base: Mount
     tool: Mount
 
@@ -282,7 +292,9 @@ class MachineDescription(_Table):
     Attributes:
         format: version of this file format, 1.
         name: the file's stem; `title`: what people read.
-        sources: where each figure comes from, by table or key.
+        sources: where each figure comes from: one entry for every table that is there, named like it ("chain", "axis",
+            ...; arms and contacts count as "part"), and more if wanted, named like a table and what it is about
+            ("part robot links").
         not_modelled: what a reader might expect and does not find.
         chain: the couch family and its dimensions.
         axis: six axes in the order of the family.
@@ -314,6 +326,25 @@ class MachineDescription(_Table):
     def link_frames(self) -> tuple[str, ...]:
         """Frames of the couch's links that parts may stand on; none for couches with Cartesian axes."""
         return LINK_FRAMES if self.family in ("arm", "scara") else ()
+
+    @model_validator(mode="after")
+    def _every_table_has_its_source(self) -> Self:
+        needed = ["chain", "axis", "correction_move", "imaging", "gantry", "load"]
+        if self.part or self.arm:
+            needed.append("part")
+        missing = [name for name in needed if name not in self.sources]
+        if missing:
+            raise ValueError(
+                f"[sources] says nothing about {', '.join(missing)}: one entry per table, a reference or that it is an "
+                "assumption"
+            )
+        known = (*needed, "part")
+        strange = [name for name in self.sources if name.split(" ")[0] not in known]
+        if strange:
+            raise ValueError(
+                f"[sources] {strange}: named like a table ({', '.join(known)}), then what it is about"
+            )
+        return self
 
     @model_validator(mode="after")
     def _axes_are_the_familys(self) -> Self:

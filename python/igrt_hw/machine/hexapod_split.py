@@ -14,6 +14,7 @@ from igrt_hw._core import Couch, LimitError, Pose, SingularError
 from igrt_hw.geometry import Axes6, AxisValues, Correction, compose_correction
 from igrt_hw.machine.catalogue import Machine
 from igrt_hw.machine.description import HexapodChain
+from igrt_hw.machine.leg_margin import legs_stay_within
 
 BaseAxes = tuple[float, float, float, float]
 """Lateral, longitudinal, vertical (mm) and rotation (deg) of the base couch."""
@@ -27,7 +28,8 @@ class Stage:
         mover: `base` or `platform`.
         start, end: outward axes of the table top before and after.
         base_axes: where the base couch stands after the stage.
-        leg_margin_mm: least distance of any leg to the end of its range anywhere along the stage.
+        leg_margin_mm: least distance of any leg to the end of its range at 33 places along the stage; that none leaves
+            its range between them is certified (`igrt_hw.machine.leg_margin`).
         singularity: the nearest singularity along the stage in words, and its least margin there (1 far away, 0 at it).
         manipulability: its least value along the stage (`Couch.manipulability`).
     """
@@ -87,7 +89,7 @@ def split_correction(
     alone = _platform_refusal(couch, chain, target)
     if not alone:
         stage = _platform_stage(couch, now, target)
-        _refuse_singular(stage)
+        _refuse_singular(stage, couch)
         return SplitPlan(correction, (stage,), couch)
     return _two_stages(couch, chain, now, target, correction, alone)
 
@@ -106,16 +108,17 @@ def _two_stages(
     correction: Correction,
     alone: str,
 ) -> SplitPlan:
-    # The base takes all that it can do, so that the platform keeps only pitch and roll and stands in its middle.
-    base_after: BaseAxes = (target[0], target[1], target[2], target[3])
-    refusal = _base_refusal(chain, base_after)
+    # The base takes what its ranges let it, so that the platform is left near its middle; what the base cannot take is
+    # the platform's. The correction itself stays whole: this only shares it out.
+    base_after = _base_share(chain, target)
     moved = couch.with_base_axes(base_after)
     carried = moved.forward((*base_after, 0.0, 0.0)) @ platform_pose(couch, now)
     between = couch.nearest_branch(carried, now)
-    refusal = refusal or _limit_refusal(moved, between) or _platform_refusal(moved, chain, target)
+    refusal = _limit_refusal(moved, between) or _platform_refusal(moved, chain, target)
     if refusal:
+        at_end = _base_ends(chain, base_after, target)
         raise LimitError(
-            f"the platform alone cannot: {alone}; base and platform together cannot: {refusal}"
+            f"the platform alone cannot: {alone}; base and platform together cannot: {at_end}{refusal}"
         )
     # While the base moves the platform is carried as it stands: legs, their stiffness and the tilts do not change.
     platform = _platform_stage(moved, between, target)
@@ -128,7 +131,8 @@ def _two_stages(
         moved.singularity(between),
         moved.manipulability(between),
     )
-    _refuse_singular(platform)
+    _refuse_singular(base, moved)
+    _refuse_singular(platform, moved)
     return SplitPlan(correction, (base, platform), moved)
 
 
@@ -149,7 +153,7 @@ def _platform_stage(couch: Couch, start: AxisValues, end: AxisValues) -> Stage:
     )
 
 
-def _refuse_singular(stage: Stage) -> None:
+def _refuse_singular(stage: Stage, couch: Couch) -> None:
     name, margin = stage.singularity
     if margin < SINGULAR_MARGIN:
         raise SingularError(
@@ -160,12 +164,18 @@ def _refuse_singular(stage: Stage) -> None:
             f"on the way of the {stage.mover} stage a leg is {-stage.leg_margin_mm:.3f} mm past its range, "
             "though both ends are within"
         )
+    # The margin above is looked at in places; that no leg leaves its range between them is certified.
+    if stage.mover == "platform" and not legs_stay_within(couch, stage.start, stage.end):
+        raise LimitError(
+            f"a leg comes so near to the end of its range on the way of the {stage.mover} stage "
+            f"({stage.leg_margin_mm:.3f} mm) that it cannot be certified to stay within"
+        )
 
 
 def _limit_refusal(couch: Couch, axes: AxisValues) -> str:
     try:
         couch.check_limits(axes)
-    except LimitError as error:
+    except (LimitError, SingularError) as error:
         return str(error).removeprefix("outside limits: ")
     return ""
 
@@ -183,15 +193,30 @@ def _platform_refusal(couch: Couch, chain: HexapodChain, axes: AxisValues) -> st
     return _limit_refusal(couch, axes)
 
 
-def _base_refusal(chain: HexapodChain, base: BaseAxes) -> str:
-    ranges = (
+def _base_ranges(chain: HexapodChain) -> tuple[tuple[float, float], ...]:
+    return (
         chain.base_lateral_mm,
         chain.base_longitudinal_mm,
         chain.base_vertical_mm,
         chain.base_rotation_deg,
     )
+
+
+def _base_share(chain: HexapodChain, target: AxisValues) -> BaseAxes:
+    """Where the base goes: as near to the target as its ranges allow."""
+    x, y, z, rotation = (
+        min(max(value, lower), upper)
+        for value, (lower, upper) in zip(target[:4], _base_ranges(chain), strict=True)
+    )
+    return (x, y, z, rotation)
+
+
+def _base_ends(chain: HexapodChain, base: BaseAxes, target: AxisValues) -> str:
+    """Which axes of the base stop at the end of their range short of the target, for a refusal."""
     names = ("lateral", "longitudinal", "vertical", "rotation")
-    for name, value, (lower, upper) in zip(names, base, ranges, strict=True):
-        if not lower <= value <= upper:
-            return f"base {name} {value:.3f} is outside {lower} to {upper}"
-    return ""
+    stopped = [
+        f"base {name} ends at {stands:g} of {wanted:.3f}, "
+        for name, stands, wanted in zip(names, base, target[:4], strict=True)
+        if stands != wanted
+    ]
+    return "".join(stopped)

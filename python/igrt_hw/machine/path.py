@@ -53,7 +53,14 @@ def slide_joint(start_mm: Iterable[float], end_mm: Iterable[float]) -> Joints:
 def couch_joints(chain: Chain, start: Sequence[float], target: Sequence[float]) -> Joints:
     """fixed <- table_top of a couch whose six axes go straight from `start` to `target` (mm, degrees)."""
     if isinstance(chain, PedestalChain):
-        return _pedestal(start, target, chain.eccentric_mm, chain.eccentric_deg)
+        start, target = _joints_of(chain, start), _joints_of(chain, target)
+        plain = _pedestal(start, target, chain.eccentric_mm, chain.eccentric_deg)
+        if chain.base is None and chain.tool is None:
+            return plain
+        base = fixed_joint(_mount(chain.base or Mount(), Frame.FIXED, Frame.BASE))
+        return np.concatenate(
+            [base, plain, fixed_joint(_mount(chain.tool or Mount(), Frame.FLANGE, Frame.TABLE_TOP))]
+        )
     if isinstance(chain, HexapodChain):
         # Its six axes are the Cartesian ones of a pedestal couch (igrt_motion::Hexapod).
         return _pedestal(start, target, 0.0, 0.0)
@@ -67,7 +74,10 @@ def turntable_joints(
 ) -> Joints | None:
     """fixed <- turntable; None for couches that have none. A hexapod's stands where its base couch does."""
     if isinstance(chain, PedestalChain):
-        return turn_joint(_Z, start[3], target[3])
+        turn = turn_joint(_Z, _joints_of(chain, start)[3], _joints_of(chain, target)[3])
+        if chain.base is None:
+            return turn
+        return np.concatenate([fixed_joint(_mount(chain.base, Frame.FIXED, Frame.BASE)), turn])
     if isinstance(chain, HexapodChain):
         return turn_joint(_Z, chain.base_start[3], chain.base_start[3])
     return None
@@ -147,7 +157,16 @@ def _arm(chain: ArmChain, start: Sequence[float], target: Sequence[float]) -> Jo
     return np.concatenate([base, *middle, tool])
 
 
+def _joints_of(chain: PedestalChain | ScaraChain, axes: Sequence[float]) -> Sequence[float]:
+    """Joints of the model at axis positions: straight lines stay straight."""
+    if chain.gains is None and chain.zeros is None:
+        return axes
+    maps = zip(chain.gains or (1.0,) * 6, axes, chain.zeros or (0.0,) * 6, strict=True)
+    return tuple(gain * axis + zero for gain, axis, zero in maps)
+
+
 def _scara(chain: ScaraChain, start: Sequence[float], target: Sequence[float]) -> Joints:
+    start, target = _joints_of(chain, start), _joints_of(chain, target)
     upper, fore = (chain.upper_mm, 0.0, 0.0), (chain.fore_mm, 0.0, 0.0)
     return np.concatenate(
         [

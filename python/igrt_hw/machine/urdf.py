@@ -20,9 +20,9 @@ from igrt_hw.geometry import Frame
 from igrt_hw.machine.catalogue import Machine, MachineError
 from igrt_hw.machine.description import (
     ArmChain,
+    Chain,
     HexapodChain,
     LinearAxis,
-    Mount,
     PedestalChain,
     ScaraChain,
 )
@@ -103,13 +103,43 @@ def _place(element: ElementTree.Element, parent: str, child: str, before: Matrix
     ElementTree.SubElement(element, "parent", link=parent)
     ElementTree.SubElement(element, "child", link=child)
     ElementTree.SubElement(
-        element, "origin", xyz=_text(before[:3, 3] / 1000.0), rpy=_text(_rpy(before[:3, :3]))
+        element,
+        "origin",
+        xyz=_text(before[:3, 3] / 1000.0),
+        rpy=_text(roll_pitch_yaw(before[:3, :3])),
     )
 
 
 def _joints_of(machine: Machine) -> tuple[list[_Joint], Matrix]:
-    """The joints in their order from the world, and the fixed transform after the last one."""
-    chain = machine.description.chain
+    """The joints in their order from the world, and the fixed transform after the last one.
+
+    Mounts, signs and zeros come from the couch as it is driven, whatever table of the file says them.
+    """
+    couch = machine.couch()
+    joints, last = _plain_joints(machine.description.chain)
+    gains, zeros = (dict(zip(couch.axis_names, part, strict=True)) for part in couch.axis_map)
+    kinds = dict(zip(couch.axis_names, couch.axis_kinds, strict=True))
+    mapped = []
+    for joint in joints:
+        gain, zero = gains[joint.name], zeros[joint.name]
+        if abs(gain) != 1.0:
+            raise MachineError(
+                f"{machine.origin}: axis {joint.name!r} has a gain of {gain}; URDF cannot scale an axis"
+            )
+        x, y, z = joint.axis
+        still = (
+            _shift(x * zero, y * zero, z * zero)
+            if kinds[joint.name] == "linear"
+            else _turn(joint.axis, zero)
+        )
+        mapped.append(_Joint(joint.name, joint.before @ still, (gain * x, gain * y, gain * z)))
+    first = mapped[0]
+    mapped[0] = _Joint(first.name, couch.base.matrix() @ first.before, first.axis)
+    return mapped, last @ couch.tool.matrix()
+
+
+def _plain_joints(chain: Chain) -> tuple[list[_Joint], Matrix]:
+    """The chain from its foot to its flange, joints as the model counts them."""
     if isinstance(chain, PedestalChain | HexapodChain):
         offset, angle = (
             (chain.eccentric_mm, chain.eccentric_deg)
@@ -125,17 +155,16 @@ def _joints_of(machine: Machine) -> tuple[list[_Joint], Matrix]:
             _Joint("pitch", np.eye(4), _X),
             _Joint("roll", np.eye(4), _Y),
         ], np.eye(4)
-    base, tool = _mount(chain.base), _mount(chain.tool)
     if isinstance(chain, ArmChain):
-        return _arm_joints(chain, base), _shift(0.0, 0.0, chain.lengths_mm[3]) @ tool
-    return _scara_joints(chain, base), tool
+        return _arm_joints(chain), _shift(0.0, 0.0, chain.lengths_mm[3])
+    return _scara_joints(chain), np.eye(4)
 
 
-def _arm_joints(chain: ArmChain, base: Matrix) -> list[_Joint]:
+def _arm_joints(chain: ArmChain) -> list[_Joint]:
     a1, a2, b = chain.offsets_mm
     c1, c2, c3, _ = chain.lengths_mm
     before = (
-        base,
+        np.eye(4),
         _shift(a1, b, c1),
         _shift(0.0, 0.0, c2),
         _shift(a2, 0.0, c3),
@@ -143,27 +172,21 @@ def _arm_joints(chain: ArmChain, base: Matrix) -> list[_Joint]:
         np.eye(4),
     )
     about = (_Z, _Y, _Y, _Z, _Y, _Z)
-    joints = []
-    for index, (fixed, axis) in enumerate(zip(before, about, strict=True)):
-        sign, zero = chain.signs[index], chain.zeros_deg[index]
-        turned = (sign * axis[0], sign * axis[1], sign * axis[2])
-        joints.append(_Joint(f"joint_{index + 1}", fixed @ _turn(axis, zero), turned))
-    return joints
-
-
-def _scara_joints(chain: ScaraChain, base: Matrix) -> list[_Joint]:
     return [
-        _Joint("vertical", base, _Z),
+        _Joint(f"joint_{index + 1}", fixed, axis)
+        for index, (fixed, axis) in enumerate(zip(before, about, strict=True))
+    ]
+
+
+def _scara_joints(chain: ScaraChain) -> list[_Joint]:
+    return [
+        _Joint("vertical", np.eye(4), _Z),
         _Joint("shoulder", np.eye(4), _Z),
         _Joint("elbow", _shift(chain.upper_mm, 0.0, 0.0), _Z),
         _Joint("wrist", _shift(chain.fore_mm, 0.0, 0.0), _Z),
         _Joint("pitch", _shift(*chain.wrist_mm), _X),
         _Joint("roll", np.eye(4), _Y),
     ]
-
-
-def _mount(mount: Mount) -> Matrix:
-    return Pose.from_parameters(mount.parameters, Frame.FIXED, Frame.BASE).matrix()
 
 
 def _shift(x: float, y: float, z: float) -> Matrix:
@@ -182,7 +205,7 @@ def _turn(axis: tuple[float, float, float], angle_deg: float) -> Matrix:
     return matrix
 
 
-def _rpy(rotation: Matrix) -> tuple[float, float, float]:
+def roll_pitch_yaw(rotation: Matrix) -> tuple[float, float, float]:
     """URDF roll, pitch, yaw in radians: R = Rz(yaw) . Ry(pitch) . Rx(roll)."""
     across = math.hypot(rotation[0, 0], rotation[1, 0])
     pitch = math.atan2(-rotation[2, 0], across)
