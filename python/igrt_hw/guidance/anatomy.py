@@ -173,10 +173,11 @@ def judge(
     """From figures to advice; the gravest reason decides."""
     ordered = sorted(regions, key=lambda region: -region.mm)
     said: list[tuple[Advice, str]] = []
-    if ordered and ordered[0].mm >= limits.region_reimage_mm:
+    reimage_mm = limits.pair_reimage_mm if source == "pair" else limits.region_reimage_mm
+    if ordered and ordered[0].mm >= reimage_mm:
         worst = ordered[0]
         grave = worst.mm >= limits.region_physicist_mm
-        limit = limits.region_physicist_mm if grave else limits.region_reimage_mm
+        limit = limits.region_physicist_mm if grave else reimage_mm
         said.append(
             (
                 "call the physicist" if grave else "re-image",

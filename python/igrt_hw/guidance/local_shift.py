@@ -22,6 +22,7 @@ SETTLED_MM: Final = 0.02
 PRIOR_MM: Final = 10.0
 POINTS_MAX: Final = 1000
 SCALE_MIN: Final = 0.2  # a model that has to be stretched more than this is of something else
+HUBER: Final = 1.5  # spreads beyond which a point counts less
 KNOWN_MM: Final = 0.7
 
 
@@ -155,22 +156,30 @@ def _step(
     """One Gauss-Newton step of the shift with its covariance, and the correlation before it; None where the model has
     to be stretched until it is of something else."""
     model, slopes = told[:, 0], told[:, 1:]
-    centred, image = model - model.mean(), seen - seen.mean()
-    scale = float(centred @ image) / float(centred @ centred)
-    if not scale >= SCALE_MIN:
-        return None
-    residual = image - scale * centred
+    weight = np.ones(len(model))
+    for _ in range(
+        2
+    ):  # with all, then with less of what the model does not hold: a rail, a tube, a new edge
+        total = float(weight.sum())
+        centred = model - float(weight @ model) / total
+        image = seen - float(weight @ seen) / total
+        power = float(weight @ centred**2)
+        scale = float(weight @ (centred * image)) / max(power, 1e-12)
+        if not scale >= SCALE_MIN:
+            return None
+        residual = image - scale * centred
+        spread = 1.4826 * float(np.median(np.abs(residual)))
+        weight = np.minimum(1.0, HUBER * spread / np.maximum(np.abs(residual), 1e-12))
     design = np.c_[model, np.ones(len(model)), -scale * slopes]
-    variance = (
-        correlated * float(residual @ residual) / max(1.0, float(len(seen) - design.shape[1]))
-    )
+    freedom = max(1.0, total - float(design.shape[1]))
+    variance = correlated * float(weight @ residual**2) / freedom
     prior = np.zeros(design.shape[1])
     prior[2:] = max(variance, 1e-12) / PRIOR_MM**2
-    pull = design.T @ residual
+    pull = design.T @ (weight * residual)
     pull[2:] -= prior[2:] * shift
-    inverse = np.linalg.pinv(design.T @ design + np.diag(prior))
-    similarity = scale * np.sqrt(float(centred @ centred) / max(float(image @ image), 1e-12))
-    return (inverse @ pull)[2:], variance * inverse[2:, 2:], float(similarity)
+    inverse = np.linalg.pinv(design.T @ (weight[:, None] * design) + np.diag(prior))
+    similarity = float(np.corrcoef(seen, model)[0, 1])
+    return (inverse @ pull)[2:], variance * inverse[2:, 2:], similarity
 
 
 def _known_mm(shift: Floats, covariance: Floats) -> float:

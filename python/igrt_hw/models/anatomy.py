@@ -24,6 +24,7 @@ class ChangeLimits(Frozen):
     region_reimage_mm: a region lies off its place in the plan by so much after the correction: set up and image again
         (P; what is usual after a rigid correction in head and neck is 1.1 to 3.4 mm, 1 SD: van Kranen et al., IJROBP
         2009;73:1566).
+    pair_reimage_mm: the same of a pair, where the worst region of an unchanged patient reached 3 mm (P).
     region_physicist_mm: the same, when it is of the order of a margin of 5 mm (P).
     target_replan_mm: the target region itself off by more than its margin: red of the traffic light protocol.
     target_density_share: share of the target region's tissue that has gone or come (P; tumour regression and
@@ -34,6 +35,7 @@ class ChangeLimits(Frozen):
     """
 
     region_reimage_mm: Positive = 3.0
+    pair_reimage_mm: Positive = 4.0
     region_physicist_mm: Positive = 5.0
     target_replan_mm: Positive = 5.0
     target_density_share: Annotated[FiniteFloat, Field(gt=0, le=1)] = 0.25
