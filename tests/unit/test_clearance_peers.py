@@ -1,5 +1,7 @@
 """Against Coal and python-fcl: random scenes, touching ones and deep ones; sweeps against dense sampling with Coal."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -83,37 +85,99 @@ def _pose(random: np.random.Generator, distance_mm: float) -> np.ndarray:
     return pose
 
 
+def _coal_mesh(coal: Any, vertices: np.ndarray, triangles: np.ndarray) -> Any:
+    mesh = coal.BVHModelOBBRSS()
+    points, corners = coal.StdVec_Vec3s(), coal.StdVec_Triangle()
+    for vertex in vertices / 1000.0:
+        points.append(vertex)
+    for a, b, c in triangles:
+        corners.append(coal.Triangle(int(a), int(b), int(c)))
+    mesh.beginModel(len(triangles), len(vertices))
+    mesh.addSubModel(points, corners)
+    mesh.endModel()
+    return mesh
+
+
+def _other(
+    coal: Any, random: np.random.Generator, number: int
+) -> tuple[str, Any, Any, np.ndarray | None]:
+    """Kind and shape for the core, the same for Coal, and a mesh's vertices and triangles."""
+    size = random.uniform(20.0, 200.0, 3)
+    if number % 10 == 5:  # Small enough to lie inside.
+        size = random.uniform(4.0, 15.0, 3)
+    kind = ("box", "cylinder", "capsule", "hull", "mesh")[number % 5]
+    if kind == "box":
+        return kind, tuple(size), coal.Box(*(2e-3 * size)), None
+    if kind == "cylinder":
+        return kind, (size[0], size[1]), coal.Cylinder(1e-3 * size[0], 2e-3 * size[1]), None
+    if kind == "capsule":
+        return kind, (size[0], size[1]), coal.Capsule(1e-3 * size[0], 2e-3 * size[1]), None
+    if kind == "hull":
+        cloud = random.normal(size=(14, 3)) * size
+        points = coal.StdVec_Vec3s()
+        for point in cloud / 1000.0:
+            points.append(point)
+        return kind, cloud, coal.Convex.convexHull(points, False, "Qt"), None
+    vertices, triangles = _blob(random, float(size[0]))
+    return kind, (vertices, triangles), _coal_mesh(coal, vertices, triangles), vertices
+
+
+def _winding_number(vertices: np.ndarray, triangles: np.ndarray, point: np.ndarray) -> float:
+    """How often a surface winds round a point: the solid angles of its triangles over a whole sphere."""
+    a, b, c = (vertices[triangles[:, k]] - point for k in range(3))
+    a, b, c = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b, c))
+    above = np.einsum("ij,ij->i", a, np.cross(b, c))
+    below = 1.0 + np.einsum("ij,ij->i", a, b) + np.einsum("ij,ij->i", b, c)
+    below += np.einsum("ij,ij->i", c, a)
+    return float(2.0 * np.arctan2(above, below).sum() / (4.0 * np.pi))
+
+
+def _deepest_by_coal(coal: Any, solid: Any, surface_m: np.ndarray) -> tuple[float, float]:
+    """The greatest depth in a solid, by Coal, of points all over triangles (n, 3, 3), and their spacing, mm."""
+    point, here = coal.Sphere(1e-12), coal.Transform3s.Identity()
+    asked = coal.DistanceRequest()
+    asked.enable_signed_distance = True
+
+    def depth(at: np.ndarray) -> float:
+        place = coal.Transform3s(np.eye(3), at)
+        return -1e3 * float(coal.distance(point, place, solid, here, asked, coal.DistanceResult()))
+
+    middles = surface_m.mean(axis=1)
+    first = np.array([depth(middle) for middle in middles])
+    reach = np.linalg.norm(surface_m - middles[:, None], axis=2).max(axis=1) * 1e3
+    best, spacing, steps = -np.inf, 0.0, 16
+    for triangle, least, most in zip(surface_m, first, first + reach, strict=True):
+        best = max(best, least)
+        if most < best:
+            continue
+        a, b, c = triangle
+        u, v = (grid.ravel() for grid in np.meshgrid(*[np.arange(steps + 1) / steps] * 2))
+        inside = u + v <= 1.0
+        for x, y in zip(u[inside], v[inside], strict=True):
+            best = max(best, depth(a + (b - a) * x + (c - a) * y))
+        sides = np.linalg.norm([b - a, c - b, a - c], axis=1)
+        spacing = max(spacing, 1e3 * float(sides.max()) / steps)
+    return best, spacing
+
+
 def test_random_shapes_apart_touching_and_deep_agree_with_coal() -> None:
     coal = pytest.importorskip("coal", reason="needs the extra 'peers'")
     random = np.random.default_rng(12)
-    met = {"apart": 0, "touching": 0, "deep": 0}
-    for number in range(120):
+    met = {"apart": 0, "touching": 0, "deep": 0, "inside": 0, "depths": 0}
+    for number in range(200):
         vertices, triangles = _blob(random, random.uniform(60.0, 250.0))
-        mesh = coal.BVHModelOBBRSS()
-        points, corners = coal.StdVec_Vec3s(), coal.StdVec_Triangle()
-        for vertex in vertices / 1000.0:
-            points.append(vertex)
-        for a, b, c in triangles:
-            corners.append(coal.Triangle(int(a), int(b), int(c)))
-        mesh.beginModel(len(triangles), len(vertices))
-        mesh.addSubModel(points, corners)
-        mesh.endModel()
-        size = random.uniform(20.0, 200.0, 3)
-        kind, shape, other = (
-            ("box", tuple(size), coal.Box(*(2e-3 * size))),
-            ("cylinder", (size[0], size[1]), coal.Cylinder(1e-3 * size[0], 2e-3 * size[1])),
-            ("capsule", (size[0], size[1]), coal.Capsule(1e-3 * size[0], 2e-3 * size[1])),
-        )[number % 3]
+        kind, shape, other, own = _other(coal, random, number)
+        mesh = _coal_mesh(coal, vertices, triangles)
         core = ClearanceRoom(
             2,
             [
                 ("mesh", 0, np.eye(4), "mesh", (vertices, triangles)),
-                ("solid", 1, np.eye(4), kind, shape),
+                ("other", 1, np.eye(4), kind, shape),
             ],
             [(0, 1)],
         )
-        pose = _pose(random, random.uniform(0.0, 600.0))
-        if number % 4 == 0:  # Slid along its way until it just touches.
+        pose = _pose(random, random.uniform(0.0, 20.0 if number % 10 == 5 else 600.0))
+        if number % 4 == 0 and kind != "mesh":  # Slid along its way until it just touches.
             for _ in range(40):
                 gap = core.separations(np.stack([np.eye(4), pose]), exact=True)[0][0, 0]
                 pose[:3, 3] -= gap * pose[:3, 3] / max(np.linalg.norm(pose[:3, 3]), 1e-9)
@@ -129,21 +193,38 @@ def test_random_shapes_apart_touching_and_deep_agree_with_coal() -> None:
             met["touching"] += 1
             assert upper < 2e-3
             continue
-        assert found.isCollision() == (upper <= 0.0) or _engulfed(lower, upper)
-        if upper > 0.0:
-            met["apart"] += 1
-            asked = coal.DistanceRequest()
-            asked.enable_signed_distance = False
-            apart = 1e3 * coal.distance(mesh, here, other, there, asked, coal.DistanceResult())
-            assert apart == pytest.approx(0.5 * (lower + upper), abs=5e-3)
-        else:
+        if found.isCollision():
+            assert upper <= 0.0
             met["deep"] += lower < -20.0
-    assert min(met.values()) >= 10
-
-
-def _engulfed(lower: float, upper: float) -> bool:
-    """A shape wholly inside the mesh touches none of its triangles: Coal sees a shell, the core a solid."""
-    return upper < 0.0 and lower < -1.0
+            if kind in ("box", "capsule", "hull") and number % 3 == 0:
+                # Coal sees no depth of a mesh, but one of every point of it in the solid. Not in a cylinder: there it
+                # says 135 mm for a point that is 9.5 mm below a cap.
+                surface = (vertices[triangles] - pose[:3, 3]) @ pose[:3, :3] / 1000.0
+                depth, spacing = _deepest_by_coal(coal, other, surface)
+                met["depths"] += 1
+                assert -lower >= depth - 2e-3, (number, kind)
+                assert -upper <= depth + spacing + 2e-3, (number, kind)
+            continue
+        asked = coal.DistanceRequest()
+        asked.enable_signed_distance = False
+        apart = 1e3 * coal.distance(mesh, here, other, there, asked, coal.DistanceResult())
+        # Coal sees shells: whether one lies in the other is for the winding number of a point of each to say.
+        corner = pose[:3, 3] if own is None else pose[:3, :3] @ own[0] + pose[:3, 3]
+        if kind == "hull":
+            corner = pose[:3, :3] @ shape.mean(axis=0) + pose[:3, 3]
+        inside = _winding_number(vertices, triangles, corner) > 0.5
+        if own is not None:
+            back = pose[:3, :3].T @ (vertices[0] - pose[:3, 3])
+            inside = inside or _winding_number(own, shape[1], back) > 0.5
+        if inside:
+            met["inside"] += 1
+            assert upper < 0.0
+            assert own is not None or -0.5 * (lower + upper) == pytest.approx(apart, abs=5e-3)
+        else:
+            met["apart"] += 1
+            assert apart == pytest.approx(0.5 * (lower + upper), abs=5e-3), (number, kind)
+    assert min(met.values()) >= 5, met
+    assert min(met["apart"], met["touching"], met["deep"]) >= 10, met
 
 
 def test_sweeps_agree_with_dense_sampling_by_coal() -> None:

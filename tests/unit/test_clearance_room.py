@@ -1,6 +1,7 @@
 """Rooms: what is measured, what is refused, and that answers hold for the demo patient on every shipped machine."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import igrt_hw
 from igrt_hw._core import ClearanceRoom, Pose
 from igrt_hw.geometry import Frame
 from igrt_hw.machine import load_machine, machine_names, parse_machine
+from igrt_hw.machine.description import MachineDescription
+from igrt_hw.machine.part import PartDescription
 from igrt_hw.machine.path import couch_joints
 from igrt_hw.machine.room import ClearanceInputError, Room, RoomError
 from igrt_hw.machine.surface import PatientSurface, surface_from_rtstruct
@@ -200,3 +203,63 @@ def test_a_patient_placed_elsewhere_is_the_room_built_with_that_placement(
     assert placed.clearance(*ask) == built.clearance(*ask) != room.clearance(*ask)
     with pytest.raises(ClearanceInputError, match="mirrors"):
         room.placed(np.diag([1.0, 1.0, -1.0, 1.0]))
+
+
+def _device(name: str, **said: object) -> PartDescription:
+    return PartDescription.model_validate(
+        {"name": name, "frame": "patient", "shape": "box", "size_mm": (60.0, 40.0, 200.0), **said}
+    )
+
+
+def test_a_device_on_the_patient_moves_and_is_measured_with_them(
+    surface: PatientSurface, placement: np.ndarray
+) -> None:
+    machine = load_machine("linac_pedestal")
+    # A frame above the chest: patient axes are IEC, z upwards.
+    device = _device("frame", position_mm=(0.0, 0.0, 260.0))
+    bare, dressed = (
+        Room(machine, surface, placement, devices) for devices in ((), (device, device))
+    )
+    assert ("frame", "gantry head") in dressed.measured_pairs
+    assert ("frame", "patient") not in dressed.measured_pairs
+    assert dressed.model_hash != bare.model_hash
+    couch = load_machine("linac_pedestal").couch()
+    corners = np.array([(x, y, z) for x in (-30, 30) for y in (-20, 20) for z in (160, 360)])
+    for axes in (PLANNED, (*PLANNED[:3], 30.0, 2.0, -1.0)):
+        found = dressed.clearance(axes, 0.0, dressed.retracted(), exact=True)
+        pair = next(one for one in found.pairs if one.parts == ("frame", "gantry head"))
+        # The head's face is a disc at one height here: nearest is the device's highest corner or edge under it.
+        there = couch.forward(axes).matrix() @ placement
+        highest = (corners @ there[:3, :3].T + there[:3, 3])[:, 2].max()
+        assert pair.points[0][2] == pytest.approx(highest, abs=1e-6)
+        assert found.min_mm < bare.clearance(axes, 0.0, bare.retracted()).min_mm
+    moved = dressed.placed(np.eye(4))
+    assert moved.model_hash != dressed.model_hash
+
+
+def test_parts_of_the_machine_file_may_stand_on_the_patient_too(placement: np.ndarray) -> None:
+    said = load_machine("linac_pedestal").description.model_dump(mode="json", exclude_none=True)
+    said["part"] = [*said["part"], _device("mask").model_dump(mode="json", exclude_none=True)]
+    machine = replace(
+        load_machine("linac_pedestal"), description=MachineDescription.model_validate(said)
+    )
+    room = Room(machine, table_from_patient=placement)
+    assert ("mask", "gantry head") in room.measured_pairs
+    assert room.model_hash != room.placed(np.eye(4)).model_hash
+    with pytest.raises(RoomError, match=r"mask: what stands on the patient frame needs"):
+        Room(machine)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"frame": "gantry"}, "a patient's set-up stands on 'patient' or 'table_top'"),
+        ({"shape": "mesh", "size_mm": None, "file": "mask.stl", "file_unit": "mm"}, "machine file"),
+    ],
+)
+def test_a_device_that_is_none_is_refused(
+    surface: PatientSurface, placement: np.ndarray, said: dict[str, object], reason: str
+) -> None:
+    device = _device("mask", **said)
+    with pytest.raises(RoomError, match=reason):
+        Room(load_machine("linac_pedestal"), surface, placement, [device])

@@ -213,12 +213,10 @@ def _beams(
     panels: dict[str, float],
     margin_mm: float,
 ) -> tuple[ArcVerdict, ...]:
-    """The treatment beams of the plan, judged; none where the couch has no rotation axis."""
+    """The treatment beams of the plan, judged at the rotation of each."""
     from igrt_hw.machine.beam_arcs import judge_arcs, read_beam_arcs
     from igrt_hw.server.settings import DEMO_PLAN
 
-    if all(axis.name != "rotation" for axis in room.machine.description.axis):
-        return ()
     arcs = [
         arc
         for file in sorted((plan or DEMO_PLAN).rglob("*"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from igrt_hw.machine.room import PanelState, PathPlace, Room
+from igrt_hw.machine.turned_couch import ROTATION, TurnedCouch, TurnError, turns_by_inverse
 
 
 class BeamArcError(ValueError):
@@ -35,22 +36,26 @@ class BeamArc:
 
 @dataclass(frozen=True, slots=True)
 class ArcVerdict:
-    """What is certain of a beam: `min_mm` at every gantry angle of it; deliverable if that keeps the margin."""
+    """What is certain of a beam: `min_mm` at every gantry angle of it; deliverable if that keeps the margin.
+
+    A robot couch that cannot stand at the beam's rotation: not deliverable, `unreachable` says why, nothing is nearest.
+    """
 
     arc: BeamArc
     min_mm: float
     deliverable: bool
-    nearest: PathPlace
+    nearest: PathPlace | None
+    unreachable: str = ""
 
     def text(self) -> str:
         """One sentence."""
         angles = self.arc.angles_deg
         what = f"gantry {angles[0]:g}°" + ("" if self.arc.static else f" to {angles[-1]:g}°")
         said = "can be delivered" if self.deliverable else "cannot be delivered"
-        return (
-            f"beam {self.arc.number} {self.arc.name} ({what}, couch {self.arc.couch_rotation_deg:g}°) {said}: "
-            f"{self.nearest.pair.text()} at gantry {self.nearest.gantry_deg:.1f}°"
-        )
+        why = self.unreachable
+        if self.nearest is not None:
+            why = f"{self.nearest.pair.text()} at gantry {self.nearest.gantry_deg:.1f}°"
+        return f"beam {self.arc.number} {self.arc.name} ({what}, couch {self.arc.couch_rotation_deg:g}°) {said}: {why}"
 
 
 def read_beam_arcs(rtplan: str | Path) -> tuple[BeamArc, ...]:
@@ -82,18 +87,19 @@ def judge_arcs(
 ) -> tuple[ArcVerdict, ...]:
     """Certify every beam with the couch at `axes`, its rotation axis at the beam's.
 
-    A couch without a rotation axis of its own (a robot) can only be judged for beams at the rotation it stands at: the
-    caller gives `axes` for that.
+    A couch without a rotation axis of its own (a robot) turns its table top about the isocentre to the beam's rotation,
+    from the one it stands at (`igrt_hw.machine.turned_couch`); how it gets there is another question.
 
     Raises:
         RoomError, ClearanceInputError: as `Room.sweep`.
     """
-    names = [axis.name for axis in room.machine.description.axis]
     verdicts = []
     for arc in arcs:
-        at = list(axes)
-        if "rotation" in names:
-            at[names.index("rotation")] = arc.couch_rotation_deg
+        try:
+            at = _axes_of_beam(room, axes, arc.couch_rotation_deg)
+        except TurnError as error:
+            verdicts.append(ArcVerdict(arc, 0.0, False, None, str(error)))
+            continue
         swept = [
             room.sweep(at, at, a, panel_state, gantry_target_deg=b, stations=8)
             for a, b in zip(arc.angles_deg, arc.angles_deg[1:] or arc.angles_deg, strict=False)
@@ -103,6 +109,15 @@ def judge_arcs(
         keeps = worst.contact is None and worst.min_mm >= margin_mm
         verdicts.append(ArcVerdict(arc, worst.min_mm, keeps, place))
     return tuple(verdicts)
+
+
+def _axes_of_beam(room: Room, axes: Sequence[float], rotation_deg: float) -> tuple[float, ...]:
+    at = tuple(float(x) for x in axes)
+    if turns_by_inverse(room.machine):
+        return TurnedCouch(room, at).at(rotation_deg)
+    names = [axis.name for axis in room.machine.description.axis]
+    number = names.index(ROTATION)
+    return (*at[:number], rotation_deg, *at[number + 1 :])
 
 
 def _arc(beam: Any) -> BeamArc:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from igrt_hw.machine.room import MapAxis, PanelState, Room, RoomError
+from igrt_hw.machine.turned_couch import ROTATION, STEP_DEG, Axes, TurnedCouch, turns_by_inverse
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Plot
     from matplotlib.figure import Figure
 
     from igrt_hw.machine.beam_arcs import ArcVerdict
@@ -35,6 +37,7 @@ class CellState(IntEnum):
     OPEN = 0
     CLEAR = 1
     CONTACT = 2
+    UNREACHABLE = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +49,8 @@ class ClearanceMap:
         lower_mm: (rows, columns) at the middle of every cell the clearance is at least this; 0 is contact.
         pair: (rows, columns) number of the nearest pair there, into `pairs`.
         pairs: names; the first part of each moves with the couch.
-        state: (rows, columns) `CellState`: what holds everywhere inside the cell, for `margin_mm`.
+        state: (rows, columns) `CellState`: what holds everywhere inside the cell, for `margin_mm`. Unreachable: the
+            couch cannot stand there (`lower_mm` and `floor_mm` are 0).
         floor_mm: (rows, columns) everywhere inside the cell the clearance is at least this; 0: contact not excluded.
         margin_mm: the clearance asked for.
         model_hash: SHA-256 of the collision model.
@@ -160,6 +164,12 @@ class ClearanceMap:
             axes.contour(
                 self.column.middles, self.row.middles, clear, [0.5], colors="white", linewidths=0.8
             )
+        unreachable = np.where(self.state == CellState.UNREACHABLE, 1.0, np.nan)
+        if not np.isnan(unreachable).all():
+            axes.imshow(
+                unreachable, origin="lower", extent=extent, aspect="auto", cmap="Greys", vmin=0.0, vmax=2.0,
+                interpolation="nearest",
+            )  # fmt: skip
         self._mark_whole_arcs(axes)
         self._mark_beams(axes, beams)
         axes.set_xlim(self.column.start, self.column.stop)
@@ -167,6 +177,8 @@ class ClearanceMap:
         axes.set_ylabel(f"{self.row.name} ({self.row.unit})")
         axes.set_title(title or "Clearance")
         said = f"black: contact; hatched: {self.margin_mm:g} mm not certain; model {self.model_hash[:16]}"
+        if (self.state == CellState.UNREACHABLE).any():
+            said = f"grey: out of the couch's reach; {said}"
         figure.supxlabel(said, fontsize=8)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(
@@ -174,7 +186,7 @@ class ClearanceMap:
             )
         return figure
 
-    def _mark_whole_arcs(self, axes: Axes) -> None:
+    def _mark_whole_arcs(self, axes: Plot) -> None:
         whole = [
             middle
             for k, middle in enumerate(self.column.middles)
@@ -185,7 +197,7 @@ class ClearanceMap:
             top = np.full(len(whole), self.row.stop)
             axes.plot(whole, top, "v", color="tab:green", clip_on=False, label=label)
 
-    def _mark_beams(self, axes: Axes, beams: Sequence[ArcVerdict]) -> None:
+    def _mark_beams(self, axes: Plot, beams: Sequence[ArcVerdict]) -> None:
         if (self.row.name, self.column.name) != ("gantry", "rotation"):
             return
         for beam in beams:
@@ -232,12 +244,16 @@ def clearance_map(
 ) -> ClearanceMap:
     """Measure and certify a map with the other couch axes at `axes`, the gantry at `gantry_deg`, the arms as given.
 
-    Any two axes: the gantry, couch axes, arms. Both may move the same part.
+    Any two axes: the gantry, couch axes, arms. Both may move the same part. A column axis `rotation` of a couch that
+    has none is the turn of its table top about the isocentre, through the inverse (`igrt_hw.machine.turned_couch`); the
+    row is the gantry or an arm then, and contact is told at the middles only.
 
     Raises:
         RoomError: an unknown axis, a range without width, one axis twice, above 16 million pieces.
         ClearanceInputError: a margin out of range.
     """
+    if column.name == ROTATION and turns_by_inverse(room.machine):
+        return _turned_map(room, axes, panel_state, row, column, gantry_deg, margin_mm)
     drives = room.map_drives(axes, gantry_deg, panel_state, row=row, column=column)
     cuts = [_cuts(axis) for axis in (row, column)]
     pieces = row.cells * cuts[0] * column.cells * cuts[1]
@@ -258,6 +274,76 @@ def clearance_map(
     return ClearanceMap(
         row, column, lower, pair, room.pair_names, state, floor, margin_mm, room.model_hash
     )
+
+
+def _turned_map(
+    room: Room,
+    axes: Sequence[float],
+    panel_state: PanelState,
+    row: MapAxis,
+    column: MapAxis,
+    gantry_deg: float,
+    margin_mm: float,
+) -> ClearanceMap:
+    """Every column along the way that the axes of a robot take through the rotations of its cell."""
+    if row.name not in ("gantry", *room.arms):
+        raise RoomError(
+            f"a map over the rotation of a {room.machine.description.family} couch goes against the gantry or an "
+            f"arm, not {row.name!r}: all its axes turn the table top"
+        )
+    if not column.start < column.stop or column.cells < 1 or row.cells < 1:
+        raise RoomError("rotation: it needs a growing range and at least one cell")
+    couch = TurnedCouch(room, tuple(float(x) for x in axes))
+    steps = 2 * math.ceil((column.stop - column.start) / column.cells / STEP_DEG / 2.0)
+    angles = np.linspace(column.start, column.stop, column.cells * steps + 1).tolist()
+    way = couch.follow(angles)
+    shape = (row.cells, column.cells)
+    lower, pair = np.zeros(shape), np.zeros(shape, dtype=np.uint32)
+    floor, state = np.zeros(shape), np.full(shape, CellState.UNREACHABLE, dtype=np.uint8)
+    still = (gantry_deg, panel_state)
+    for number in range(column.cells):
+        first = number * steps
+        stood, middle = way[first : first + steps + 1], way[first + steps // 2]
+        if middle is None or None in stood:
+            continue
+        drives = room.line_drives(middle, *still, axis=row)
+        middles = room.core.map(drives, rows=row.cells, columns=1)
+        lower[:, number], pair[:, number] = middles[0][:, 0], middles[1][:, 0]
+        legs = list(pairwise(zip(angles[first:], stood, strict=False)))
+        found = [_turned_step(couch, still, row, margin_mm, leg) for leg in legs]
+        clear = np.all([kept for kept, _ in found], axis=0)
+        state[:, number] = np.where(clear, CellState.CLEAR, CellState.OPEN)
+        least = np.min([low for _, low in found], axis=0)
+        floor[:, number] = np.where(clear, np.maximum(least, margin_mm), least)
+    return ClearanceMap(
+        row, column, lower, pair, room.pair_names, state, floor, margin_mm, room.model_hash
+    )
+
+
+def _turned_step(
+    couch: TurnedCouch,
+    still: tuple[float, PanelState],
+    row: MapAxis,
+    margin_mm: float,
+    leg: tuple[tuple[float, Axes | None], tuple[float, Axes | None]],
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Of one step of a turn, for every cell of the row: whether all of it keeps the margin, and what it keeps (mm)."""
+    (start_deg, start), (stop_deg, stop) = leg
+    nothing = np.zeros(row.cells, dtype=bool), np.zeros(row.cells)
+    if start is None or stop is None:
+        return nothing
+    beside = couch.spread_mm(start, stop, (start_deg, stop_deg))
+    if beside is None:
+        return nothing
+    core, cuts = couch.room.core, _cuts(row)
+    drives = couch.room.path_drives(start, stop, *still, column=row)
+    pieces = max(1, math.ceil((stop_deg - start_deg) / FINEST))
+    fine = core.certified_map(
+        drives, rows=pieces, columns=row.cells * cuts, margin_mm=margin_mm + 2.0 * beside
+    )
+    kept = (fine.reshape(pieces, row.cells, cuts) == CellState.CLEAR).all(axis=(0, 2))
+    low = core.floor_map(drives, rows=1, columns=row.cells)[0][0]
+    return kept, np.maximum(low - 2.0 * beside, 0.0)
 
 
 def _rounded_down(lengths_mm: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ FULL_SCALE_MM = 250.0
 
 # Dark blue to yellow, as the figure's: readable in grey and to colour-blind eyes.
 _RAMP = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
-_CONTACT, _OPEN = (0, 0, 0), (150, 40, 40)
+_CONTACT, _OPEN, _UNREACHABLE = (0, 0, 0), (150, 40, 40), (128, 128, 128)
 
 
 def map_text(found: ClearanceMap, *, colour: bool) -> Text:
@@ -44,6 +44,8 @@ def map_text(found: ClearanceMap, *, colour: bool) -> Text:
     else:
         said = f"# contact, ? less than {found.margin_mm:g} mm possible, 0 to 9: clearance up to {FULL_SCALE_MM:g} mm"
         text.append(" " * 9 + said + "\n")
+    if (found.state == CellState.UNREACHABLE).any():
+        text.append(" " * 9 + "grey or x: out of the couch's reach\n")
     return text
 
 
@@ -57,6 +59,8 @@ def _letters(found: ClearanceMap) -> list[Text]:
 
 
 def _letter(found: ClearanceMap, i: int, j: int, share: int) -> str:
+    if found.state[i, j] == CellState.UNREACHABLE:
+        return "x"
     if found.lower_mm[i, j] <= 0.0:
         return "#"
     return str(share) if found.state[i, j] == CellState.CLEAR else "?"
@@ -75,6 +79,8 @@ def _blocks(found: ClearanceMap) -> list[Text]:
 
 
 def _colour(found: ClearanceMap, i: int, j: int) -> tuple[int, int, int]:
+    if found.state[i, j] == CellState.UNREACHABLE:
+        return _UNREACHABLE
     if found.lower_mm[i, j] <= 0.0:
         return _CONTACT
     if found.state[i, j] != CellState.CLEAR:

@@ -184,10 +184,13 @@ class Room:
     Args:
         machine: parts, arms, allowed contacts and couch chain.
         surface: the patient, IEC patient frame; None for an empty couch.
-        table_from_patient: rigid (4, 4) t <- p, mm; needed with a surface.
+        table_from_patient: rigid (4, 4) t <- p, mm; needed with a surface, and with parts on the patient frame.
+        devices: parts of this patient's set-up (a mask, a board, a frame) on `patient` or `table_top`; solids only.
+            They move with the couch and are measured as its parts are, never against the patient or each other.
 
     Raises:
-        RoomError: parts on frames that this couch does not have, a mesh that cannot be read, nothing to measure.
+        RoomError: parts on frames that this couch does not have, a mesh that cannot be read, nothing to measure,
+            parts on the patient frame without `table_from_patient`.
         ClearanceInputError: a shape that is no solid or a mesh that is no closed outward surface.
     """
 
@@ -196,17 +199,21 @@ class Room:
         machine: Machine,
         surface: PatientSurface | None = None,
         table_from_patient: ArrayLike | None = None,
+        devices: Sequence[PartDescription] = (),
     ) -> None:
         self._machine = machine
         self._description = machine.description
         self._surface = surface
-        self._placement = _placement(surface, table_from_patient)
+        self._devices = tuple(devices)
+        self._placement = self._placed_at(table_from_patient)
         self._arms = tuple(arm.name for arm in self._description.arm)
         self._links = self._description.link_frames
         self._frames = (*BUILT_IN_FRAMES, *self._links, *self._arms)
         self._names: list[str] = []
         self._frame_of_part: list[str] = []
-        parts = [self._solid(part) for part in self._description.part]
+        for device in self._devices:
+            _check_device(device)
+        parts = [self._solid(part) for part in (*self._description.part, *self._devices)]
         if surface is not None:
             shape = (surface.vertices, surface.triangles)
             parts.append((PATIENT, self._frames.index(PATIENT), np.eye(4), "mesh", shape))
@@ -222,8 +229,15 @@ class Room:
         """
         room = copy.copy(self)
         room.__dict__.pop("model_hash", None)
-        room._placement = _placement(self._surface, table_from_patient)
+        room._placement = self._placed_at(table_from_patient)
         return room
+
+    def _placed_at(self, table_from_patient: ArrayLike | None) -> Matrix:
+        parts = (*self._description.part, *self._devices)
+        with_patient = [part.name for part in parts if part.frame == PATIENT]
+        if self._surface is not None:
+            with_patient.append("the patient surface")
+        return _placement(with_patient, table_from_patient)
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -458,12 +472,17 @@ class Room:
         )
         digest = hashlib.sha256(MODEL_FORMAT.encode())
         meshes = dict(self._machine.mesh_sha256)
-        head = {"described": said, "meshes": meshes, "pairs": [list(pair) for pair in self._pairs]}
+        pairs = [list(pair) for pair in self._pairs]
+        head: dict[str, object] = {"described": said, "meshes": meshes, "pairs": pairs}
+        if self._devices:
+            head["devices"] = [device.model_dump(mode="json") for device in self._devices]
         digest.update(json.dumps(head, sort_keys=True, separators=(",", ":")).encode())
         if self._surface is not None:
             for array in (self._surface.vertices, self._placement):
                 digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
             digest.update(np.ascontiguousarray(self._surface.triangles, dtype="<u4").tobytes())
+        elif any(frame == PATIENT for frame in self._frame_of_part):
+            digest.update(np.ascontiguousarray(self._placement, dtype="<f8").tobytes())
         return digest.hexdigest()
 
     def _remember(self, name: str, frame: str) -> None:
@@ -471,8 +490,6 @@ class Room:
         self._frame_of_part.append(frame)
 
     def _solid(self, part: PartDescription) -> tuple[str, int, Matrix, str, object]:
-        if part.frame == PATIENT:
-            raise RoomError(f"part {part.name!r}: the patient frame holds the patient only")
         if part.frame == "turntable" and turntable_joints(self._description.chain, *_ZERO) is None:
             raise RoomError(
                 f"part {part.name!r}: a couch of family {self._description.family} has no turntable"
@@ -592,12 +609,24 @@ _STILL = fixed_joint(np.eye(4))
 _ZERO = ((0.0,) * 6, (0.0,) * 6)
 
 
-def _placement(surface: PatientSurface | None, table_from_patient: ArrayLike | None) -> Matrix:
-    if surface is None:
-        return np.eye(4)
-    if table_from_patient is None:
+def _check_device(part: PartDescription) -> None:
+    if part.frame not in (PATIENT, "table_top"):
         raise RoomError(
-            "a patient surface needs its placement on the table top, table_from_patient (4, 4)"
+            f"device {part.name!r}: it stands on {part.frame!r}; a patient's set-up stands on 'patient' or 'table_top'"
+        )
+    if part.shape == "mesh":
+        raise RoomError(
+            f"device {part.name!r}: a device is a box, cylinder, capsule or hull; a mesh belongs in the machine file"
+        )
+
+
+def _placement(with_patient: Sequence[str], table_from_patient: ArrayLike | None) -> Matrix:
+    if table_from_patient is None:
+        if not with_patient:
+            return np.eye(4)
+        raise RoomError(
+            f"{', '.join(with_patient)}: what stands on the patient frame needs the patient's placement on the table "
+            "top, table_from_patient (4, 4)"
         )
     placement = np.asarray(table_from_patient, dtype=np.float64)
     if placement.shape != (4, 4):
