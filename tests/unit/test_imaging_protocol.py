@@ -20,7 +20,7 @@ from igrt_hw.records.dose import dose_view, exposures, ledger
 from igrt_hw.safety.rules import SITE_RULES
 from igrt_hw.server.imaging import Technique
 
-SITES = {"head_neck", "thorax", "pelvis", "abdomen", "breast", "extremity"}
+SITES = {"head_neck", "thorax", "pelvis", "abdomen", "breast", "extremity", "phantom"}
 
 
 def test_every_site_has_a_protocol_with_a_source_for_each_technique() -> None:

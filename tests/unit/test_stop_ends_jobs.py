@@ -41,7 +41,8 @@ class Stoppable:
 def room(tmp_path: Path) -> Service:
     plan = treatment_plan()
     loaded = SimpleNamespace(plan=plan)
-    prepared = SimpleNamespace(loaded=loaded, patient=SimpleNamespace(frame_of_reference_uid="f"))
+    patient = SimpleNamespace(frame_of_reference_uid="f")
+    prepared = SimpleNamespace(loaded=loaded, patient=patient, phantom=None)
     devices: Any = {name: Stoppable() for name in ("couch", "imager", "pendant")}
     return Service(
         Parts(

@@ -30,6 +30,7 @@ HU = {"air": -1000, "water": 0, "acrylic": 120, "aluminium": 2300, "steel": 3071
 MARGIN_MM = 20.0
 # Samples along each edge of a voxel: a ball of 4 mm keeps its centre within a hundredth of a millimetre.
 SAMPLES = 4
+MADE_ON = "20260101"
 WRITTEN_AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -120,7 +121,7 @@ def _dataset(phantom: Phantom, modality: str, sop_class: str, key: str) -> Datas
     dataset.SOPInstanceUID = _uid(phantom, key)
     dataset.PatientID = phantom.patient_id
     dataset.PatientName = f"PHANTOM^{phantom.name.upper()}"
-    dataset.PatientBirthDate = ""
+    dataset.PatientBirthDate = MADE_ON  # the second identifier, typed when the phantom is opened
     dataset.PatientSex = "O"
     dataset.StudyInstanceUID = _uid(phantom, "study")
     dataset.FrameOfReferenceUID = _uid(phantom, "frame")
@@ -217,7 +218,8 @@ def _plan(phantom: Phantom, structures: Dataset) -> Dataset:
     ds.RTPlanLabel = phantom.patient_id
     ds.RTPlanDate, ds.RTPlanTime = ds.StudyDate, ds.StudyTime
     ds.RTPlanGeometry = "PATIENT"
-    ds.ApprovalStatus = "UNAPPROVED"
+    ds.ApprovalStatus = "APPROVED"
+    ds.ReviewDate, ds.ReviewTime, ds.ReviewerName = ds.StudyDate, ds.StudyTime, "igrt-sim"
     reference = Dataset()
     reference.ReferencedSOPClassUID = structures.SOPClassUID
     reference.ReferencedSOPInstanceUID = structures.SOPInstanceUID
@@ -225,10 +227,43 @@ def _plan(phantom: Phantom, structures: Dataset) -> Dataset:
     setup = Dataset()
     setup.PatientPosition, setup.PatientSetupNumber = "HFS", 1
     ds.PatientSetupSequence = [setup]
+    ds.ToleranceTableSequence = [_tolerances()]
+    ds.FractionGroupSequence = [_fractions()]
     ds.BeamSequence = [_beam(phantom, n, name, angle) for n, name, angle in BEAMS]
     return ds
 
 
+def _tolerances() -> Dataset:
+    """How far from its planned place the table top may be when the phantom is set up at the lasers."""
+    table = Dataset()
+    table.ToleranceTableNumber, table.ToleranceTableLabel = 1, "PHANTOM"
+    table.TableTopLateralPositionTolerance = SETUP_MM
+    table.TableTopLongitudinalPositionTolerance = SETUP_MM
+    table.TableTopVerticalPositionTolerance = SETUP_MM
+    table.PatientSupportAngleTolerance = SETUP_DEG
+    table.TableTopPitchAngleTolerance = table.TableTopRollAngleTolerance = SETUP_DEG
+    return table
+
+
+def _fractions() -> Dataset:
+    group = Dataset()
+    group.FractionGroupNumber, group.NumberOfFractionsPlanned = 1, 1
+    group.NumberOfBeams, group.NumberOfBrachyApplicationSetups = 0, 0
+    return group
+
+
+def _jaws(kind: str) -> tuple[Dataset, Dataset]:
+    device, at = Dataset(), Dataset()
+    device.RTBeamLimitingDeviceType = at.RTBeamLimitingDeviceType = kind
+    device.NumberOfLeafJawPairs = 1
+    at.LeafJawPositions = [-FIELD_MM, FIELD_MM]
+    return device, at
+
+
+SETUP_MM, SETUP_DEG = 10.0, 1.0
+FIELD_MM = (
+    90.0  # half the field of the images, at the isocentre: the phantom with its shadow around it
+)
 BEAMS = ((1, "kV AP", 0.0), (2, "kV LL", 90.0))
 
 
@@ -239,11 +274,15 @@ def _beam(phantom: Phantom, number: int, name: str, angle_deg: float) -> Dataset
     beam.TreatmentDeliveryType = "SETUP"
     beam.TreatmentMachineName, beam.PrimaryDosimeterUnit = "SIMULATED", "MU"
     beam.SourceAxisDistance = 1000
+    beam.ReferencedToleranceTableNumber = 1
+    x, y = _jaws("ASYMX"), _jaws("ASYMY")
+    beam.BeamLimitingDeviceSequence = [x[0], y[0]]
     point = Dataset()
     point.ControlPointIndex = 0
     point.NominalBeamEnergy = 0.08
     point.GantryAngle, point.GantryRotationDirection = angle_deg, "NONE"
     point.BeamLimitingDeviceAngle, point.BeamLimitingDeviceRotationDirection = 0, "NONE"
+    point.BeamLimitingDevicePositionSequence = [x[1], y[1]]
     point.IsocenterPosition = list(phantom.isocentre_mm)
     lateral, longitudinal, vertical, rotation, pitch, roll = phantom.couch
     point.TableTopLateralPosition = lateral

@@ -65,7 +65,10 @@ def serve(
     ] = None,
     qa_phantom: Annotated[
         list[str] | None,
-        typer.Option("--qa-phantom", help="Patient ID of a phantom for daily QA; may be repeated."),
+        typer.Option(
+            "--qa-phantom",
+            help="Patient ID of a phantom for daily QA, or ID=DESCRIPTION (cube, or a file); may be repeated.",
+        ),
     ] = None,
     imager_calibration: Annotated[
         Path | None,

@@ -21,6 +21,7 @@ from igrt_hw.devices.pendant import ClpPendant
 from igrt_hw.devices.plan import AxisKind, AxisLimits, CouchLimits
 from igrt_hw.geometry import GoldenVectorError, check_golden_vectors
 from igrt_hw.guidance.imager_calibration import ImagerCalibration, load_imager_calibration
+from igrt_hw.guidance.phantom import Phantom, load_phantom
 from igrt_hw.guidance.plan import load_plan
 from igrt_hw.guidance.refusal import InputRefused
 from igrt_hw.link.errors import LinkError
@@ -100,14 +101,22 @@ def build(settings: ServeSettings) -> Built:
 
 def _plans(settings: ServeSettings) -> dict[str, PreparedPlan]:
     plans: dict[str, PreparedPlan] = {}
+    phantoms = described_phantoms(settings.qa_phantoms)
     for folder in settings.plan_folders:
         loaded = load_plan(folder)
         for isocentre in loaded.plan.isocentres:
             Placement.of(
                 loaded, isocentre.isocentre_id
             )  # a plan that cannot be placed is refused now
-        plans[loaded.plan.plan_uid] = PreparedPlan.of(loaded)
+        described = phantoms.get(loaded.plan.patient.patient_id)
+        plans[loaded.plan.plan_uid] = PreparedPlan.of(loaded, described)
     return plans
+
+
+def described_phantoms(named: tuple[str, ...]) -> dict[str, Phantom]:
+    """Descriptions of phantoms by patient ID, of those that were given one: `ID=DESCRIPTION`. Raises `InputRefused`."""
+    given = (text.partition("=") for text in named)
+    return {patient_id: load_phantom(name) for patient_id, _, name in given if name}
 
 
 def _imager_calibration(settings: ServeSettings) -> ImagerCalibration | None:
@@ -182,10 +191,9 @@ def _service(
 
 def _phantoms(settings: ServeSettings, plans: dict[str, PreparedPlan]) -> tuple[str, ...]:
     """Whom daily QA may position: who was named; behind simulated devices whoever has a plan is a phantom."""
-    if not settings.simulator:
-        return settings.qa_phantoms
+    named = {text.partition("=")[0] for text in settings.qa_phantoms}
     known = {plan.loaded.plan.patient.patient_id for plan in plans.values()}
-    return tuple(sorted({*settings.qa_phantoms, *known}))
+    return tuple(sorted(named | known if settings.simulator else named))
 
 
 def local_offset_min(now: datetime) -> int:

@@ -14,6 +14,7 @@ from igrt_hw.geometry import Frame
 from igrt_hw.guidance.anatomy import change_after, change_in_scan
 from igrt_hw.guidance.cbct import reconstruct
 from igrt_hw.guidance.cbct_projections import prepare_scan
+from igrt_hw.guidance.daily_shift import match_phantom
 from igrt_hw.guidance.fiducials import FiducialResult, find_fiducials, register_fiducials
 from igrt_hw.guidance.imaging_protocol import ImagingProtocol
 from igrt_hw.guidance.marker_motion import Fiducial
@@ -21,6 +22,7 @@ from igrt_hw.guidance.markers import GOLD_SEED
 from igrt_hw.guidance.mask import body_mask
 from igrt_hw.guidance.orientation import iec_patient_point
 from igrt_hw.guidance.overlay import drr
+from igrt_hw.guidance.phantom import Phantom
 from igrt_hw.guidance.plan import LoadedPlan
 from igrt_hw.guidance.registration import (
     Freedom,
@@ -42,15 +44,16 @@ MARKERS_MIN = 2  # one marker tells no outlier from a shift
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedPlan:
-    """A plan with its CT ready for projection."""
+    """A plan with its CT ready for projection. `phantom`: what lies there, where it is described and no patient."""
 
     loaded: LoadedPlan
     patient: PatientModel
+    phantom: Phantom | None = None
 
     @classmethod
-    def of(cls, loaded: LoadedPlan) -> PreparedPlan:
+    def of(cls, loaded: LoadedPlan, phantom: Phantom | None = None) -> PreparedPlan:
         """Make the CT ready; takes about a second."""
-        return cls(loaded, prepare(loaded.ct, loaded.body_contours_dicom_mm))
+        return cls(loaded, prepare(loaded.ct, loaded.body_contours_dicom_mm), phantom)
 
 
 def by_markers(plan: LoadedPlan, protocol: ImagingProtocol, method: Method) -> bool:
@@ -107,6 +110,23 @@ def register_markers(
     if result.correction is None:
         reasons = "; ".join(reason.sentence for reason in result.reasons)
         raise JobError(f"the markers are not believed: {reasons}")
+    return result
+
+
+def register_phantom(
+    plan: PreparedPlan,
+    isocentre_id: str,
+    phantom: Phantom,
+    images: Sequence[StoredImage],
+    *,
+    cancel: CancelFlag | None = None,
+) -> FiducialResult:
+    """Find a described phantom by its balls. Raises `JobError` when it is not believed, with the reasons."""
+    _not_stopped(cancel)
+    result = match_phantom(images, phantom, Placement.of(plan.loaded, isocentre_id).planned)
+    if result.correction is None:
+        reasons = "; ".join(reason.sentence for reason in result.reasons)
+        raise JobError(f"phantom {phantom.name} is not believed to lie there: {reasons}")
     return result
 
 

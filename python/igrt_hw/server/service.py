@@ -84,6 +84,7 @@ from igrt_hw.server.registering import (
     drr_of,
     register_markers,
     register_pair,
+    register_phantom,
     register_scan,
 )
 from igrt_hw.server.room_view import RoomViewer, Standing
@@ -558,6 +559,10 @@ class Service:
             if scan is not None and scan.image_uids == effect.image_uids:
                 return register_scan(
                     plan, effect.isocentre_id, scan, couch, effect.couch_axes, cancel=cancel
+                )
+            if plan.phantom is not None and effect.method != "anatomy":
+                return register_phantom(
+                    plan, effect.isocentre_id, plan.phantom, images, cancel=cancel
                 )
             protocol = protocol_for(plan.loaded.plan.site)
             if by_markers(plan.loaded, protocol, effect.method):

@@ -34,7 +34,8 @@ class ServeSettings(Frozen):
         imager_calibration: what was measured of this imager (`igrt_hw.guidance.imager_calibration`): flex map, lag,
             flickering pixels. Without it the imager is used as drawn, and every image says so.
         unix_socket: listen at this file instead of an address; only its owner may open it.
-        qa_phantoms: patient IDs of phantoms, which are what daily QA positions.
+        qa_phantoms: patient IDs of phantoms, which are what daily QA positions; `ID=DESCRIPTION` names the
+            description (`igrt_hw.guidance.phantom`) by whose balls it is matched, else it is matched by its CT.
     """
 
     couch_port: str
@@ -55,6 +56,14 @@ class ServeSettings(Frozen):
     imager_calibration: Path | None = None
     unix_socket: Path | None = None
     qa_phantoms: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _phantoms_have_names(self) -> ServeSettings:
+        for text in self.qa_phantoms:
+            patient_id, equals, name = text.partition("=")
+            if not patient_id.strip() or (equals and not name.strip()):
+                raise ValueError(f"--qa-phantom is ID or ID=DESCRIPTION, not {text!r}")
+        return self
 
     @model_validator(mode="after")
     def _refuse_what_is_not_safe(self) -> ServeSettings:
