@@ -53,10 +53,16 @@ class SimulatedRoom:
         return self.room.axes()
 
 
+# Sixteen balls see the bend of the simulator's arms and are refused with the drawing's geometry (docs/validation.md):
+# with them the arms are straight. The cube is matched with the arms as built.
 @pytest.mark.slow
-def test_a_known_shift_is_found_moved_and_verified_far_inside_a_millimetre() -> None:
-    room = SimulatedRoom(PhantomRoom("phantom:cube", seed=5))
-    result = run_daily_shift(room, COUCH, CUBE, room.room.axes())
+@pytest.mark.parametrize(("phantom", "flex"), [("cube", None), ("balls", 0.0)])
+def test_a_known_shift_is_found_moved_and_verified_far_inside_a_millimetre(
+    phantom: str, flex: float | None
+) -> None:
+    options = {} if flex is None else {"physics": {"flex": flex}}
+    room = SimulatedRoom(PhantomRoom(f"phantom:{phantom}", seed=5, **options))
+    result = run_daily_shift(room, COUCH, load_phantom(phantom), room.room.axes())
     form = result.form
     assert form is not None
     assert result.passed, result.reasons
