@@ -125,7 +125,8 @@ def test_the_flood_of_another_voltage_would_leave_structure_that_its_own_takes_o
     )  # the side that is free of the couch
     keeper = room.taker._panel
     low, high = (
-        next(made for of, made in keeper._made.items() if of.kvp == kvp) for kvp in (70.0, 100.0)
+        next(made for (of, _), made in keeper._made.items() if of.kvp == kvp)
+        for kvp in (70.0, 100.0)
     )
     ratio = high.gain / low.gain
     good = side.region & ~low.defects & ~high.defects
