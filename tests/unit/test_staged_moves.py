@@ -8,7 +8,7 @@ from room_rig import PLANNED, Room
 
 from igrt_hw.geometry import Correction
 from igrt_hw.machine import load_machine
-from igrt_hw.models.commands import Propose
+from igrt_hw.models.commands import AcquireImages, Arm, Propose, RegisterImages, Stop
 from igrt_hw.models.proposal import CheckOutcome
 from igrt_hw.safety import effects as fx
 from igrt_hw.safety.canonical import canonical_digest
@@ -97,6 +97,40 @@ def test_the_platform_begins_from_where_its_base_has_come_to_stand() -> None:
     further = HEXAPOD.solve(target, back)
     assert HEXAPOD.stages(target, further, back, after).via == ()
     assert via[3] == pytest.approx(3.1, abs=0.1)
+
+
+# safety: SR-45
+@pytest.mark.parametrize("correction", [TURNED, SMALL])
+def test_after_a_staged_move_that_was_broken_off_nobody_guesses_where_the_base_stands(
+    room: Room, correction: Correction
+) -> None:
+    room.correction = correction
+    room.to("MOVING")
+    room.run(10)
+    assert room.ask(Stop()).accepted
+    assert room.state == "SUPERSEDED"
+    room.run(5)
+    room.correction = SMALL
+    assert room.ask(AcquireImages()).accepted
+    assert room.ask(RegisterImages()).accepted
+    answer = room.ask(Propose())
+    if correction is SMALL:  # the platform alone has moved, and its base stands where it stood
+        assert answer.accepted
+    else:
+        assert not answer.accepted
+        assert "where the base couch stands" in answer.message
+
+
+# safety: SR-45
+def test_a_stop_before_execute_is_answered_leaves_the_base_unknown_too(room: Room) -> None:
+    room.correction = TURNED
+    room.to("APPROVED")
+    room.hold_answers = True
+    room.ask(Arm(digest=room.digest()))
+    room.feed(room.reply(room.waiting.pop()))
+    assert room.supervisor.memory.pending_of("execute") is not None
+    assert room.ask(Stop()).accepted
+    assert "base couch" in room.supervisor.memory.base_lost
 
 
 # safety: SR-45

@@ -132,6 +132,8 @@ class Loop:
             m.challenge, m.approvals, m.approval_sessions = None, (), ()
         if after in (*ENDED, S.FAULT, S.SETUP, S.IDLE):
             self._drop_pending(m.reason)
+        if moving and after not in (*IN_MOTION, S.ARRIVED):
+            self._lose_base()
         if before in (S.MOVING, S.HELD) and after in ENDED:
             # However little of the way was gone: the images show a patient who has been moved since.
             self._void_images("the couch moved since the images: acquire them again")
@@ -143,6 +145,15 @@ class Loop:
         if after is S.ARRIVED and before not in IN_MOTION and m.verification is not None:
             m.verification = m.verification.model_copy(
                 update={"passed": False, "reason": "verification images are needed"}
+            )
+
+    def _lose_base(self) -> None:
+        """A move in stages was broken off: pose and axes do not tell how much of the way the base couch has gone."""
+        m = self._m
+        if m.proposal is not None and m.proposal.content.via_axes:
+            m.base_lost = (
+                "a move in two stages was broken off, and nobody knows where the base couch stands: bring it to the "
+                "place of its description and start the service again"
             )
 
     # ---- small tools

@@ -184,6 +184,8 @@ class Memory:
     """Where the base couch of a hexapod stands after what it was last moved by; None: where its description says."""
     base_after: tuple[float, float, float, float] | None = None
     """Where it will stand when the proposal has been executed."""
+    base_lost: str = ""
+    """Why nobody knows where the base couch stands: a move in stages that was broken off. Empty: known."""
     rest_axes: tuple[float, ...] | None = None
     """Where the couch has to stand while it is at rest: at the images, later at the arrival."""
     verification: Verification | None = None

@@ -92,6 +92,8 @@ class People(DailyQa):
         self._emit(fx.SetBeamGate(self._next_request(), energise=False))
         self._record("stop", user.username, reason, {"state": m.state.value})
         running = bool(m.pending)
+        if m.pending_of("execute") is not None:
+            self._lose_base()
         self._drop_pending(reason)
         m.motion = None
         moving = m.state in (*IN_MOTION, *PENDING, S.BEAM_READY)
@@ -272,6 +274,9 @@ class People(DailyQa):
         m.candidate, m.candidate_problem = None, ""
         if m.plan is None or m.isocentre is None or m.fraction is None or m.couch.last is None:
             m.candidate_problem = "no patient or no couch"
+            return
+        if m.base_lost:
+            m.candidate_problem = m.base_lost
             return
         if m.registration is None or m.stamp is None or m.images_problem:
             m.candidate_problem = m.images_problem or "there is no registration to propose"
