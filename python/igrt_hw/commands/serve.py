@@ -16,64 +16,77 @@ class ServeError(Exception):
     """The service cannot be started as asked; the sentence says why."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command()(serve)
+Endpoints = Annotated[
+    Path | None, typer.Option(help="endpoints.json of the simulator; instead of the three ports.")
+]
+CouchPort = Annotated[str | None, typer.Option(help="Serial device of the couch.")]
+ImagerPort = Annotated[str | None, typer.Option(help="Serial device of the imager.")]
+PendantPort = Annotated[str | None, typer.Option(help="Serial device of the pendant.")]
+Dialect = Annotated[
+    str, typer.Option(help="What the couch's line speaks: clp1, or gcs (reduced assurance).")
+]
+Baud = Annotated[int, typer.Option(help="Line speed of the three ports.")]
+IsSimulator = Annotated[
+    bool, typer.Option("--simulator", help="Simulated devices are behind these ports.")
+]
+Plans = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder with CT, RT Structure Set and RT Plan; may be repeated."),
+]
+MachineName = Annotated[
+    str, typer.Option(help="Machine of the package, or path of a machine file.")
+]
+Store = Annotated[
+    Path | None, typer.Option(envvar="IGRT_STORE", help="Folder of record and users.")
+]
+Host = Annotated[str, typer.Option(help="Address to listen at.")]
+Port = Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.")]
+PemFile = Annotated[Path | None, typer.Option(help="PEM file.")]
+DemoUsers = Annotated[
+    bool, typer.Option("--demo-users", help="Let the demo users in. Their passwords are public.")
+]
+ReadyFile = Annotated[
+    Path | None, typer.Option(help="Write the address here when the service listens.")
+]
+UnixSocket = Annotated[
+    Path | None,
+    typer.Option(
+        "--unix-socket", help="Listen at this file, which only you may open, not at an address."
+    ),
+]
+QaPhantoms = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--qa-phantom",
+        help="Patient ID of a phantom for daily QA, or ID=DESCRIPTION (cube, or a file); may be repeated.",
+    ),
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(help="What was measured of the imager: flex map, lag, flickering pixels."),
+]
 
 
 def serve(
-    endpoints: Annotated[
-        Path | None,
-        typer.Option(help="endpoints.json of the simulator; instead of the three ports."),
-    ] = None,
-    couch: Annotated[str | None, typer.Option(help="Serial device of the couch.")] = None,
-    imager: Annotated[str | None, typer.Option(help="Serial device of the imager.")] = None,
-    pendant: Annotated[str | None, typer.Option(help="Serial device of the pendant.")] = None,
-    couch_dialect: Annotated[
-        str, typer.Option(help="What the couch's line speaks: clp1, or gcs (reduced assurance).")
-    ] = "clp1",
-    baud: Annotated[int, typer.Option(help="Line speed of the three ports.")] = 921_600,
-    simulator: Annotated[
-        bool, typer.Option("--simulator", help="Simulated devices are behind these ports.")
-    ] = False,
-    plan: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder with CT, RT Structure Set and RT Plan; may be repeated."),
-    ] = None,
-    machine: Annotated[
-        str, typer.Option(help="Machine of the package, or path of a machine file.")
-    ] = DEFAULT_MACHINE,
-    store: Annotated[
-        Path | None, typer.Option(envvar="IGRT_STORE", help="Folder of record and users.")
-    ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.")] = 8421,
-    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
-    demo_users: Annotated[
-        bool,
-        typer.Option("--demo-users", help="Let the demo users in. Their passwords are public."),
-    ] = False,
-    ready_file: Annotated[
-        Path | None, typer.Option(help="Write the address here when the service listens.")
-    ] = None,
-    unix_socket: Annotated[
-        Path | None,
-        typer.Option(
-            "--unix-socket", help="Listen at this file, which only you may open, not at an address."
-        ),
-    ] = None,
-    qa_phantom: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--qa-phantom",
-            help="Patient ID of a phantom for daily QA, or ID=DESCRIPTION (cube, or a file); may be repeated.",
-        ),
-    ] = None,
-    imager_calibration: Annotated[
-        Path | None,
-        typer.Option(help="What was measured of the imager: flex map, lag, flickering pixels."),
-    ] = None,
+    endpoints: Endpoints = None,
+    couch: CouchPort = None,
+    imager: ImagerPort = None,
+    pendant: PendantPort = None,
+    couch_dialect: Dialect = "clp1",
+    baud: Baud = 921_600,
+    simulator: IsSimulator = False,
+    plan: Plans = None,
+    machine: MachineName = DEFAULT_MACHINE,
+    store: Store = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8421,
+    tls_certificate: PemFile = None,
+    tls_key: PemFile = None,
+    demo_users: DemoUsers = False,
+    ready_file: ReadyFile = None,
+    unix_socket: UnixSocket = None,
+    qa_phantom: QaPhantoms = None,
+    imager_calibration: Calibration = None,
 ) -> None:
     """Run the supervisor's service until interrupted."""
     from pydantic import ValidationError
@@ -106,6 +119,11 @@ def serve(
     run(settings)
 
 
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(serve)
+
+
 def _ports(
     endpoints: Path | None,
     couch: str | None,
@@ -116,9 +134,9 @@ def _ports(
     if endpoints is not None:
         if couch or imager or pendant:
             raise ServeError("give either --endpoints or the three ports")
-        from igrt_hw.client import Endpoints
+        from igrt_hw.client import Endpoints as SimulatorEndpoints
 
-        found = Endpoints.read(endpoints)
+        found = SimulatorEndpoints.read(endpoints)
         return {
             "couch_port": found.couch,
             "imager_port": found.imager,
