@@ -89,16 +89,17 @@ class Operator:
     def type_by_hand(self, text: str, taken: str) -> None:
         """Type into a field that takes nothing but a hand's typing, until the screen says that it is taken.
 
-        A machine under load may hand over two characters at once: the app empties the field, and the hand begins anew.
+        A machine under load may hand over two characters at once: the app empties the field, and the hand begins anew. It
+        may also be late with the focus: the next attempt is in the other field.
         """
-        for _ in range(2):
+        for _ in range(4):
             self.type(text)
             ends = time.monotonic() + 8.0
             while time.monotonic() < ends:
                 if re.search(taken, self.screen()):
                     return
                 time.sleep(0.2)
-            self.press(*["BSpace"] * len(text))
+            self.press(*["BSpace"] * len(text), "Tab")
         self.type(text)
         self.see(taken, 20)
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import threading
 import time
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image as PilImage
 
 from igrt_hw.models.status import LoopState
-from igrt_tui import graphics, rehearsal
+from igrt_tui import graphics, image_marks, picture, rehearsal
 from igrt_tui.app import OperatorApp
 from igrt_tui.graphics import Graphics
+from igrt_tui.view_model.images import Box
 from igrt_tui.widgets.cells import Cells
 
 KITTY = b"\x1b_Gi=31;OK\x1b\\"
@@ -97,3 +101,41 @@ async def test_with_graphics_the_images_are_pixels_and_hold_still_works(
             await pilot.pause(0.03)
     assert [command.kind for command in supervisor.sent] == ["stop"]
     assert not (tmp_path / "terminal.log").exists(), (tmp_path / "terminal.log").read_text()
+
+
+def decoded(sixels: str, rows: int, cols: int) -> np.ndarray[Any, Any]:
+    """Read a sixel picture as a terminal does: bands of six rows, one colour laid over the other; percent of each."""
+    body = re.fullmatch(r"\x1bP[0-9;]*q(.*)\x1b\\", sixels, re.S)
+    assert body is not None, sixels[:40]
+    palette: dict[int, tuple[int, int, int]] = {}
+    picture = np.full((rows + 6, cols, 3), -1)
+    top = column = colour = 0
+    tokens = re.findall(r'"[0-9;]+|#([0-9;]+)|!(\d+)([?-~])|([?-~])|(\$)|(-)', body.group(1))
+    for chosen, count, repeated, single, back, down in tokens:
+        if chosen:
+            numbers = [int(word) for word in chosen.split(";")]
+            colour = numbers[0]
+            if len(numbers) == 5:
+                palette[colour] = (numbers[2], numbers[3], numbers[4])
+        elif back:
+            column = 0
+        elif down:
+            top, column = top + 6, 0
+        elif repeated or single:
+            bits = ord(repeated or single) - 63
+            wide = int(count or 1)
+            for row in range(6):
+                if bits >> row & 1:
+                    picture[top + row, column : column + wide] = palette[colour]
+            column += wide
+    return picture[:rows]
+
+
+def test_what_is_encoded_as_sixels_is_the_picture() -> None:
+    sixel = pytest.importorskip("textual_image._sixel", reason="textual-image draws the pixels")
+    rgb = image_marks.coloured(np.linspace(0.0, 1.0, 30 * 40).reshape(30, 40))
+    image_marks.draw_box(rgb, Box(), picture.Crop(), active=True)
+    sixels = sixel.image_to_sixels(PilImage.fromarray(rgb))
+    seen = decoded(sixels if isinstance(sixels, str) else sixels.decode(), 30, 40)
+    assert (seen >= 0).all(), "every pixel is drawn"
+    assert np.abs(seen - rgb / 2.55).max() <= 4.0  # percent: 8 bits into 100 steps and 256 colours
