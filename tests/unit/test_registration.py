@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import igrt_hw
-from igrt_hw._core import FrameError, ImagingInputError, PanelGeometry
+from igrt_hw._core import AttenuationVolume, FrameError, ImagingInputError, PanelGeometry
 from igrt_hw.geometry import Correction, Frame, Pose, correction_to_pose
 from igrt_hw.guidance.mask import body_mask
 from igrt_hw.guidance.plan import LoadedPlan, load_plan
@@ -281,6 +281,33 @@ def test_a_patient_who_moved_between_the_views_is_refused() -> None:
 def test_a_patient_too_far_from_the_plan_is_refused() -> None:
     far = correction_to_pose(Correction(longitudinal_mm=45.0))
     assert "edge_of_search" in refused(x_rays(far @ planned(), 14))
+
+
+@pytest.mark.parametrize("offset_mm", [-24.0, 24.0])
+def test_a_patient_a_vertebra_off_is_found_where_he_lies_or_refused(offset_mm: float) -> None:
+    """The neighbouring vertebra looks alike; to settle on it would leave the offset in."""
+    error = Correction(longitudinal_mm=offset_mm)
+    result = register(patient(), x_rays(correction_to_pose(error) @ planned(), 16), planned())
+    if result.correction is None:
+        assert result.verdict == "refused"
+    else:
+        assert np.linalg.norm(left_over(result, error).translation_mm) < 1.0
+
+
+def test_a_wrong_vertebra_is_refused() -> None:
+    """The CT without the level that the images show: what is left of the chest moves up to its place."""
+    ct = loaded().ct
+    near = round(-ct.origin_dicom_mm[2] / ct.spacing_mm[2]) + round(
+        loaded().plan.isocentres[0].position_dicom_mm[2] / ct.spacing_mm[2]
+    )
+    gone = round(25.0 / ct.spacing_mm[2])
+    mu, affine = attenuation()
+    kept = np.concatenate([mu[:near], mu[near + gone :]])
+    hu = (kept / MU_WATER_PER_MM * 1000.0 - 1000.0).astype(np.float32)
+    other = PatientModel(AttenuationVolume(hu, affine), patient().frame_of_reference_uid)
+    result = register(other, x_rays(planned(), 17), planned())
+    assert result.verdict == "refused", result.correction
+    assert result.correction is None
 
 
 def test_another_patient_is_refused() -> None:
