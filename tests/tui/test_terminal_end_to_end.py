@@ -89,8 +89,8 @@ class Operator:
     def type_by_hand(self, text: str, taken: str) -> None:
         """Type into a field that takes nothing but a hand's typing, until the screen says that it is taken.
 
-        A machine under load may hand over two characters at once: the app empties the field, and the hand begins anew. It
-        may also be late with the focus: the next attempt is in the other field.
+        A machine under load may hand over two characters at once: the app empties the field, and the hand begins anew.
+        It may also be late with the focus: the next attempt is in the other field.
         """
         for _ in range(4):
             self.type(text)
