@@ -88,6 +88,10 @@ def test_a_scan_of_the_simulator_becomes_the_correction_that_is_truly_needed_and
     assert off_by(found.correction, room.needed()) < 0.4
     summary = found.summary()
     assert (summary.method, summary.verdict) == ("cone beam", "reliable")
+    assert found.anatomy is not None
+    assert found.anatomy.advice == "treat", found.anatomy.reasons  # the patient is that of the CT
+    assert found.anatomy.outline is not None
+    assert found.anatomy.outline.mean_mm == pytest.approx(0.0, abs=0.5)
     told = [image for image in room.told if isinstance(image, ImageView)]
     assert len(told) == 45
     assert len({image.scan_uid for image in told}) == 1
@@ -155,5 +159,7 @@ def test_a_saved_scan_gives_the_same_correction_at_the_command_line(tmp_path: Pa
     assert written["result"]["believed"]
     assert off_by(Correction(**written["result"]["correction"]), room.needed()) < 0.4
     assert written["scatter_to_primary"] > 0.05
+    assert written["result"]["anatomy"]["advice"] == "treat"
+    assert "not seen" in told.output
     wrong = CliRunner().invoke(app, [*arguments, "--field=-130,130"])
     assert isinstance(wrong.exception, InputRefused)

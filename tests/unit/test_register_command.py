@@ -341,6 +341,8 @@ def test_the_command_registers_and_writes_json_dicom_and_a_picture(igrt, tmp_pat
     found = json.loads(out["r.json"].read_text())
     assert miss(Correction(**found["result"]["correction"])) < 0.3
     assert found["frame_of_reference_uid"] == loaded().ct.frame_of_reference_uid
+    assert found["result"]["anatomy"]["advice"] == "treat"
+    assert "the patient against the CT: treat" in told
     assert missing_elements(pydicom.dcmread(out["r.dcm"])) == []
     assert out["r.png"].stat().st_size > 20_000
 
