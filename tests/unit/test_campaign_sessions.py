@@ -124,6 +124,13 @@ def test_copies_of_a_stop_that_a_stalled_line_asks_for_are_no_new_stops(
         assert run_session(seed).violations == ()
 
 
+def test_only_sessions_in_which_nuisance_is_counted_are_counted_as_quiet() -> None:
+    made, reports = run_campaign(12, 40), [run_session(seed) for seed in range(40, 52)]
+    assert made.quiet_sessions == sum(report.calm for report in reports)
+    assert any(not report.faults and not report.calm for report in reports), "short-lived, no fault"
+    assert made.nuisance_alarms == sum(report.nuisance for report in reports if report.calm)
+
+
 # safety: SR-07
 def test_a_stop_in_motion_is_not_followed_by_a_proposal_from_the_images_of_before() -> None:
     """A correction of 1.1 mm by the axes and 0.2 mm at the isocentre, stopped near its end."""

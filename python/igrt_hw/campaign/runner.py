@@ -43,7 +43,8 @@ class CampaignReport(Frozen):
     stops: int
     crashes: int
     quiet_sessions: int
-    """Sessions in which nothing was made to go wrong; their alarms of links, devices and expiry are a nuisance."""
+    """Sessions in which nothing was made to go wrong and nothing was short-lived: those in which alarms of links,
+    terminal, devices and expiry are a nuisance."""
     nuisance_alarms: int
     nuisance_seeds: tuple[int, ...]
     faults: dict[str, int]
@@ -139,7 +140,7 @@ class Tally:
                 arrivals=report.arrivals,
                 stops=report.stops,
                 crashes=report.crashes,
-                quiet=0 if report.faults else 1,
+                quiet=1 if report.calm else 0,
                 nuisance=report.nuisance,
             )
             if report.nuisance:

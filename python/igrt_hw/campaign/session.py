@@ -44,6 +44,8 @@ class SessionReport(Frozen):
     crashes: int
     faults: dict[str, int]
     alarms: dict[str, int]
+    calm: bool
+    """Nothing was made to go wrong, and proposals and images lived as long as the site rule says."""
     nuisance: int
     """Alarms of links, terminal, devices or expiry in a session in which nothing was wrong and nobody was late."""
     violations: tuple[BrokenPromise, ...]
@@ -101,6 +103,7 @@ def _report(
         crashes=rig.crashes,
         faults=dict(misfortune.injected),
         alarms=dict(alarms),
+        calm=calm,
         nuisance=nuisance,
         violations=tuple(
             BrokenPromise(seed=seed, promise=v.promise, at_s=v.at_us / 1e6, detail=v.detail)
