@@ -1,16 +1,22 @@
-"""DRR, cone-beam reconstruction and registration of volumes, with RTK, elastix and SimpleITK beside them.
+"""DRR, cone-beam reconstruction and registration of volumes, beside RTK, ITK, plastimatch, elastix and SimpleITK.
 
 Work is the same for all: the demo's CT on a grid of 256 cubed, 512 x 512 pixels of 0.776 mm, 120 projections of
-256 x 256. ITK's two-projection registration is C++ only and plastimatch has no Python module, so neither is measured.
+256 x 256. ITK's two-projection registration stands beside `register_2view_s` (`igrt_hw.bench.imaging`).
 """
 
 from __future__ import annotations
 
 import importlib
+import math
+import re
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from importlib.metadata import distribution
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -218,11 +224,135 @@ def rtk_joseph(
     return work
 
 
+def attenuation() -> Floats:
+    """Attenuation per mm (slices, rows, cols) of the demo's CT, by the curve that ours has without another."""
+    above_air = np.maximum(resampled(False) + 1000.0, 0.0).astype(np.float32)
+    return np.asarray(above_air * np.float32(2.059e-5))
+
+
 @contextmanager
 def peer_joseph() -> Iterator[Sampler]:
     """RTK's Joseph projector."""
-    mu = np.maximum(resampled(False) + 1000.0, 0.0).astype(np.float32) * np.float32(2.059e-5)
-    yield timed(rtk_joseph(mu, SPACING_MM, 0.0, 512, 0.776), 1e3)
+    yield timed(rtk_joseph(attenuation(), SPACING_MM, 0.0, 512, 0.776), 1e3)
+
+
+def siddon_transform(itk: Any, corner_mm: tuple[float, float, float]) -> Any:
+    """The pose of ITK's projector about the isocentre; its CT begins with a corner at the origin, DICOM axes."""
+    transform = itk.Euler3DTransform[itk.D].New()
+    transform.SetComputeZYX(True)
+    transform.SetIdentity()
+    transform.SetCenter(list(corner_mm))
+    return transform
+
+
+def siddon_ray_caster(itk: Any, angle_deg: float, transform: Any) -> Any:
+    """ITK's Siddon-Jacobs rays. At angle 0 its source stands before the patient, as ours; angles run alike."""
+    kind = itk.Image[itk.F, 3]
+    rays = itk.SiddonJacobsRayCastInterpolateImageFunction[kind, itk.D].New()
+    rays.SetProjectionAngle(math.radians(angle_deg))
+    rays.SetFocalPointToIsocenterDistance(1000.0)
+    rays.SetThreshold(0.0)
+    rays.SetTransform(transform)
+    rays.Initialize()
+    return rays
+
+
+def siddon_jacobs(
+    mu: Floats, spacing_mm: float, angle_deg: float, side: int, pitch_mm: float
+) -> Callable[[], Floats]:
+    """ITK's Siddon-Jacobs projector on a volume about the isocentre; gives (rows, cols) as ours, line integrals."""
+    itk = importlib.import_module("itk")
+    kind = itk.Image[itk.F, 3]
+    volume = itk.image_from_array(mu)
+    volume.SetSpacing([spacing_mm] * 3)
+    depth, height, width = (spacing_mm * n / 2.0 for n in mu.shape)
+    rays = siddon_ray_caster(itk, angle_deg, siddon_transform(itk, (width, height, depth)))
+    lengths = ray_lengths_mm(side, side, pitch_mm)
+
+    def work() -> Floats:
+        resample = itk.ResampleImageFilter[kind, kind].New()
+        resample.SetInput(volume)
+        resample.SetDefaultPixelValue(0)
+        resample.SetTransform(itk.IdentityTransform[itk.D, 3].New())
+        resample.SetInterpolator(rays)
+        resample.SetSize([side, side, 1])
+        resample.SetOutputSpacing([pitch_mm, pitch_mm, 1.0])
+        first = -pitch_mm * (side - 1) / 2.0
+        resample.SetOutputOrigin([first, first, -1500.0])
+        resample.Update()
+        # Its rows run upwards, and its sums are over the ray parameter from source to pixel.
+        image: Floats = np.array(itk.array_from_image(resample.GetOutput())[0, ::-1])
+        return np.asarray(image * lengths, dtype=np.float32)
+
+    return work
+
+
+def ray_lengths_mm(rows: int, cols: int, pitch_mm: float) -> Floats:
+    """From the source to every pixel of a central panel at 1500 mm."""
+    x = (np.arange(cols) - (cols - 1) / 2.0) * pitch_mm
+    y = (np.arange(rows) - (rows - 1) / 2.0) * pitch_mm
+    return np.sqrt(1500.0**2 + x[None, :] ** 2 + y[:, None] ** 2).astype(np.float32)
+
+
+@contextmanager
+def peer_siddon_jacobs() -> Iterator[Sampler]:
+    """ITK's Siddon-Jacobs projector."""
+    if not hasattr(importlib.import_module("itk"), "SiddonJacobsRayCastInterpolateImageFunction"):
+        raise BenchError(
+            "ITK has no Siddon-Jacobs rays here: install itk-twoprojectionregistration"
+        )
+    yield timed(siddon_jacobs(attenuation(), SPACING_MM, 0.0, 512, 0.776), 1e3)
+
+
+class Plastimatch:
+    """plastimatch's projector: a program that reads the volume from a file and says how long it drew."""
+
+    def __init__(self, mu: Floats, spacing_mm: float, folder: Path) -> None:
+        """Write the volume, which lies about the isocentre with DICOM axes."""
+        self._folder = folder
+        self._program = str(distribution("plastimatch").locate_file("plastimatch/bin/plastimatch"))
+        low = " ".join(str(-spacing_mm * (n - 1) / 2.0) for n in mu.shape[::-1])
+        size = " ".join(str(n) for n in mu.shape[::-1])
+        header = (
+            "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+            f"TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = {low}\n"
+            f"ElementSpacing = {spacing_mm} {spacing_mm} {spacing_mm}\nDimSize = {size}\n"
+            "ElementType = MET_FLOAT\nElementDataFile = LOCAL\n"
+        )
+        (folder / "volume.mha").write_bytes(header.encode() + mu.astype("<f4").tobytes())
+
+    def project(
+        self, algorithm: str, angle_deg: float, side: int, pitch_mm: float
+    ) -> tuple[Floats, float]:
+        """Line integrals (rows, cols) as ours, and the seconds without reading and writing that it tells itself."""
+        turn = math.radians(angle_deg)
+        out = subprocess.run(
+            [
+                self._program, "drr", "-i", algorithm, "-t", "pfm", "-P", "none",
+                "-n", f"{math.sin(turn)} {-math.cos(turn)} 0", "--vup", "0 0 1",
+                "--sad", "1000", "--sid", "1500", "-o", "0 0 0",
+                "-r", f"{side} {side}", "-z", f"{side * pitch_mm} {side * pitch_mm}",
+                "-O", str(self._folder / "drr_"), str(self._folder / "volume.mha"),
+            ],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        told = {
+            what: float(value) for what, value in re.findall(r"(I/O|Total) time: ([0-9.]+)", out)
+        }
+        with (self._folder / "drr_0000.pfm").open("rb") as file:
+            head = [file.readline().split() for _ in range(3)]
+            cols, rows = (int(n) for n in head[1])
+            image = np.frombuffer(file.read(), dtype="<f4").reshape(rows, cols)
+        # Its path lengths are in cm.
+        return (10.0 * image).astype(np.float32), told["Total"] - told["I/O"]
+
+
+@contextmanager
+def peer_plastimatch() -> Iterator[Sampler]:
+    """plastimatch's exact projector; reading the volume and writing the image are not counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = Plastimatch(attenuation(), SPACING_MM, Path(folder))
+        yield lambda: program.project("exact", 0.0, 512, 0.776)[1] * 1e3
 
 
 @contextmanager
@@ -305,7 +435,11 @@ METRICS = (
         "a DRR of 512 x 512 from 256 cubed of the demo's CT",
         drr,
         samples=15,
-        peers=(Peer("RTK Joseph", "itk", peer_joseph),),
+        peers=(
+            Peer("RTK Joseph", "itk", peer_joseph, samples=5),
+            Peer("ITK Siddon-Jacobs", "itk", peer_siddon_jacobs, samples=5),
+            Peer("plastimatch exact", "plastimatch", peer_plastimatch, samples=5),
+        ),
     ),
     Metric(
         "fdk_s",
@@ -314,7 +448,7 @@ METRICS = (
         "cone-beam reconstruction of 120 projections of 256 squared to 256 cubed",
         fdk,
         samples=3,
-        peers=(Peer("RTK FDK", "itk", peer_fdk),),
+        peers=(Peer("RTK FDK", "itk", peer_fdk, samples=2),),
     ),
     Metric(
         "register_3d_s",
@@ -324,8 +458,8 @@ METRICS = (
         rigid,
         samples=3,
         peers=(
-            Peer("elastix", "itk", peer_elastix),
-            Peer("SimpleITK correlation", "SimpleITK", peer_simpleitk),
+            Peer("elastix", "itk", peer_elastix, samples=2),
+            Peer("SimpleITK correlation", "SimpleITK", peer_simpleitk, samples=1),
         ),
     ),
 )

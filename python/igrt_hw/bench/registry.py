@@ -11,7 +11,7 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,11 +40,15 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another implementation of the same work. `module` must be importable, else the peer is not measured."""
+    """Another implementation of the same work. `module` must be importable, else the peer is not measured.
+
+    `samples` is how many are taken of one that is slow; 0 as many as of the metric.
+    """
 
     name: str
     module: str
     prepare: Callable[[], Prepared]
+    samples: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +118,22 @@ def _measure(metric: Metric, with_peers: bool) -> Figure:
         if importlib.util.find_spec(peer.module) is not None
     ]
     ours: list[float] = []
-    theirs: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    theirs: dict[str, list[float]] = {}
     with metric.prepare() as sample:
-        prepared = [(peer, peer.prepare()) for peer in peers]
-        entered = [(peer, manager, manager.__enter__()) for peer, manager in prepared]
+        entered: list[tuple[Peer, Prepared, Sampler]] = []
+        for peer in peers:
+            manager = peer.prepare()
+            with suppress(
+                BenchError
+            ):  # a part of the peer is not there, as if it were not installed
+                entered.append((peer, manager, manager.__enter__()))
+                theirs[peer.name] = []
         try:
-            for _ in range(metric.samples):
+            for n in range(metric.samples):
                 ours.append(sample())
                 for peer, _, peer_sample in entered:
-                    theirs[peer.name].append(peer_sample())
+                    if n < (peer.samples or metric.samples):
+                        theirs[peer.name].append(peer_sample())
         finally:
             for _, manager, _ in reversed(entered):
                 manager.__exit__(None, None, None)
