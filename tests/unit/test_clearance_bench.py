@@ -13,7 +13,7 @@ def test_the_figures_have_the_names_they_are_asked_for_by_and_both_peers() -> No
     names = {metric.name: metric for metric in METRICS}
     assert set(names) == {
         "clearance_pair_us", "clearance_map_ms", "clearance_pairs_map_ms", "collision_map_ms",
-        "continuous_map_ms", "sweep_us", "sweep_contact_us",
+        "continuous_map_ms", "sweep_us", "sweep_tight_us", "sweep_contact_us",
     }  # fmt: skip
     for name, metric in names.items():
         assert name.endswith(metric.unit)
