@@ -215,8 +215,8 @@ METRICS = (
     ),
     Metric(
         "sweep_us", "us", "lower",
-        "gantry 0 to 90, head against patient, couch 0: certified not to touch, how near it comes not asked; peers: our "
-        "advancement on their distances",
+        "gantry 0 to 90, head against patient, couch 0: certified not to touch, how near it comes not asked; "
+        "peers: our advancement on their distances",
         _ours(_sweep_work(0.0, 1000.0), 1e3 * SWEEP_CALLS), peers=_peers(lambda scene: sweep_head(scene, 0.0), 1e3),
     ),
     Metric(
