@@ -22,6 +22,7 @@ __all__ = [
     "ImagingInputError",
     "LimitError",
     "NotConvergedError",
+    "NotReproducedError",
     "PanelGeometry",
     "Pose",
     "RegistrationCancelled",
@@ -57,6 +58,9 @@ class SingularError(CoreError):
 
 class LimitError(CoreError):
     """Outside the limits of the machine; the message names every axis and by how much."""
+
+class NotReproducedError(CoreError):
+    """Axis values were found that do not reproduce the pose to the promised tolerance; nothing is returned."""
 
 class NotConvergedError(CoreError):
     """An iteration did not settle within its bound."""
@@ -136,7 +140,8 @@ class Pose:
         """
 
 BATCH_STATUS: tuple[str, ...]
-"""Names of the status codes of a batch: ok, unreachable, singular, limit, geometry, not_converged."""
+"""Names of the status codes of a batch: ok, unreachable, singular, limit, geometry, not_converged,
+not_reproduced."""
 
 @final
 class Couch:
@@ -251,6 +256,7 @@ class Couch:
 
         Raises:
             LimitError.
+            SingularError: limits are kept, but the legs of a hexapod do not hold it there.
         """
     def margins(self, axes: _Numbers) -> _Six:
         """Distance of each axis to the nearer end of its range, mm or degrees; negative outside."""
@@ -262,7 +268,19 @@ class Couch:
     def singularity(self, axes: _Numbers) -> tuple[str, float]:
         """The nearest singularity in words, and its margin: 1 far away, 0 at it (a sine, or length over reach)."""
     def manipulability(self, axes: _Numbers, *, length_mm: float = 500.0) -> float:
-        """|det J| with a radian counted as `length_mm`: dimensionless, 0 at a singularity (Yoshikawa)."""
+        """|det J| with a radian counted as `length_mm`: dimensionless, 0 at a singularity (Yoshikawa).
+
+        For a hexapod |det J| |det of leg_jacobian|: 0 where the legs do not hold the platform.
+        """
+    def leg_jacobian(self, axes: _Numbers) -> NDArray[np.float64]:
+        """Change of a hexapod's legs per motion of its table top in the fixed frame, the base couch at rest: (6, 6).
+
+        Rows: legs, mm; columns: per mm along x, y, z and per degree about x, y, z through the table-top origin, as the
+        rows of `jacobian`. `leg_jacobian @ jacobian` is the change of the legs per axis.
+
+        Raises:
+            CoreError: the family has no legs.
+        """
     def leg_lengths(self, axes: _Numbers) -> _Six:
         """Leg lengths of a hexapod (mm) with its base couch where it stands.
 
@@ -278,8 +296,11 @@ class Couch:
     def forward_from_legs(self, lengths_mm: _Numbers, seed: _Numbers | None = None) -> Pose:
         """Pose fixed <- table_top of a hexapod from leg lengths (mm), by Newton from `seed` (axes), else from neutral.
 
+        Lengths outside the range of the legs are answered: a couch is where it is.
+
         Raises:
-            NotConvergedError: 20 steps were not enough, or another assembly of the legs was found.
+            NotConvergedError: 20 steps were not enough, another assembly of the legs was found, or one so near to a
+                singularity of the legs that 1e-6 mm and 1e-9 rad cannot be promised.
             GeometryError: the family has no legs, or numbers that cannot be lengths.
         """
     def forward_from_legs_many(

@@ -34,12 +34,17 @@ corrections = st.tuples(*[st.floats(-12.0, 12.0)] * 3, *[st.floats(-2.0, 2.0)] *
 )
 
 
+def at_least(examples: int) -> int:
+    """As many examples as the promise needs, more where the profile asks for a campaign."""
+    return max(examples, settings().max_examples)
+
+
 def place(couch: Couch, at: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(low + (high - low) * f for (low, high), f in zip(couch.limits, at, strict=True))
 
 
 @given(couches, fractions)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=at_least(400), deadline=None)
 def test_forward_then_inverse_finds_the_axes_again(name: str, at: tuple[float, ...]) -> None:
     couch = COUCHES[name]
     axes = place(couch, at)
@@ -54,7 +59,7 @@ def test_forward_then_inverse_finds_the_axes_again(name: str, at: tuple[float, .
 
 
 @given(couches, fractions)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=at_least(200), deadline=None)
 def test_a_batch_gives_the_same_numbers_as_single_calls(name: str, at: tuple[float, ...]) -> None:
     couch = COUCHES[name]
     axes = place(couch, at)
@@ -80,7 +85,7 @@ def test_a_batch_gives_the_same_numbers_as_single_calls(name: str, at: tuple[flo
 
 
 @given(couches, fractions, fractions)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=at_least(200), deadline=None)
 def test_measures_of_a_batch_are_the_numbers_of_single_calls(
     name: str, at: tuple[float, ...], other: tuple[float, ...]
 ) -> None:
@@ -103,7 +108,7 @@ def test_measures_of_a_batch_are_the_numbers_of_single_calls(
 
 
 @given(couches, st.tuples(*[st.floats(-0.1, 1.1)] * 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=at_least(40), deadline=None)
 def test_windows_of_a_batch_are_those_of_single_calls_and_a_row_is_refused_alone(
     name: str, at: tuple[float, ...]
 ) -> None:
@@ -155,7 +160,7 @@ def test_measures_refuse_what_is_no_table_of_axes_and_name_the_row(name: str) ->
 
 
 @given(corrections, corrections)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=at_least(200), deadline=None)
 def test_a_correction_undone_brings_the_couch_back(
     correction: Correction, before: Correction
 ) -> None:
@@ -169,7 +174,7 @@ def test_a_correction_undone_brings_the_couch_back(
 
 
 @given(couches, raw, raw)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=at_least(400), deadline=None)
 def test_raw_floats_are_answered_or_refused_but_never_crash(
     name: str, axes: tuple[float, ...], seed: tuple[float, ...]
 ) -> None:
@@ -206,7 +211,7 @@ def test_the_hexapod_solves_the_golden_vectors_as_the_pedestal_does() -> None:
 
 
 @given(fractions)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=at_least(200), deadline=None)
 def test_hexapod_legs_lead_back_to_the_pose_and_the_batch_agrees(at: tuple[float, ...]) -> None:
     couch = COUCHES["linac_hexapod"]
     reach = (30.0, 30.0, 30.0, 3.0, 3.0, 3.0)

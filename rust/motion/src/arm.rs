@@ -238,11 +238,13 @@ impl Arm {
                 self.b
             );
         }
-        let front = rest.sqrt() - self.a1;
-        let distance = (front * front + (centre[2] - self.c1) * (centre[2] - self.c1)).sqrt();
+        let height = centre[2] - self.c1;
+        let from = |across: f64| (across * across + height * height).sqrt();
+        let (front, back) = (from(rest.sqrt() - self.a1), from(-rest.sqrt() - self.a1));
         let (near, far) = ((self.c2 - self.fore).abs(), self.c2 + self.fore);
         format!(
-            "the wrist centre would stand {distance:.2} mm from joint 2; the arm reaches {near:.2} to {far:.2} mm"
+            "the wrist centre would stand {front:.2} mm from joint 2 with the shoulder to the front and {back:.2} mm with it \
+             to the back; the arm reaches {near:.2} to {far:.2} mm"
         )
     }
 

@@ -7,7 +7,7 @@
 use crate::arm::Arm;
 use crate::couch::{Couch, Family};
 use crate::error::MotionError;
-use crate::hexapod::Hexapod;
+use crate::hexapod::{Hexapod, LEGS_SINGULAR};
 use crate::pedestal::Pedestal;
 use crate::rigid::Rigid;
 use crate::scara::Scara;
@@ -20,6 +20,12 @@ pub(crate) trait Chain {
     /// Whether what the axes do not show (the legs of a hexapod) is within its limits at a pose of the chain's end.
     #[inline(always)]
     fn allows(&self, _end: &Rigid) -> bool {
+        true
+    }
+
+    /// Whether the legs of a hexapod certainly hold it there; where not, a single call has to say.
+    #[inline(always)]
+    fn holds(&self, _end: &Rigid) -> bool {
         true
     }
 }
@@ -46,6 +52,11 @@ impl Chain for Hexapod {
     #[inline(always)]
     fn allows(&self, end: &Rigid) -> bool {
         self.legs_within_limits(end)
+    }
+
+    #[inline(always)]
+    fn holds(&self, end: &Rigid) -> bool {
+        self.hold(&self.platform(end)).is_clear(LEGS_SINGULAR)
     }
 }
 
@@ -106,17 +117,20 @@ pub enum Outcome {
     Geometry = 4,
     /// [`MotionError::NotConverged`].
     NotConverged = 5,
+    /// [`MotionError::NotReproduced`].
+    NotReproduced = 6,
 }
 
 impl Outcome {
     /// Names of the outcomes, by code.
-    pub const NAMES: [&'static str; 6] = [
+    pub const NAMES: [&'static str; 7] = [
         "ok",
         "unreachable",
         "singular",
         "limit",
         "geometry",
         "not_converged",
+        "not_reproduced",
     ];
 }
 
@@ -128,6 +142,7 @@ impl From<&MotionError> for Outcome {
             MotionError::Limit(_) => Self::Limit,
             MotionError::Geometry(_) => Self::Geometry,
             MotionError::NotConverged(_) => Self::NotConverged,
+            MotionError::NotReproduced(_) => Self::NotReproduced,
         }
     }
 }

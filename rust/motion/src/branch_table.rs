@@ -41,16 +41,25 @@ impl Couch {
     fn branch_state<C: Chain>(&self, chain: &C, axes: &[f64; 6], pose: &Rigid) -> f64 {
         let end = chain.chain_forward(&self.joints(axes));
         let (mm2, chord2) = self.mounted(&end).misfit(pose);
+        self.state_of(
+            axes,
+            verified(mm2, chord2),
+            chain.allows(&end),
+            chain.holds(&end),
+        )
+    }
+
+    /// The state of axes that are `right` (reproduce the pose), `allowed` and `held` by what the axes do not show.
+    #[inline(always)]
+    fn state_of(&self, axes: &[f64; 6], right: bool, allowed: bool, held: bool) -> f64 {
         let [a, b, c, d, e, f] = axes;
         let sum = (a + b + c) + (d + e + f);
         let finite = sum * 0.0 == 0.0;
-        let right = verified(mm2, chord2);
-        let allowed = chain.allows(&end);
         let plain = self.plainly_allowed(axes);
         let outside = self.plainly_outside(axes) | (plain & !allowed);
         let state = if finite { OPEN } else { ABSENT };
         let state = if right & outside { OUTSIDE } else { state };
-        if right & plain & allowed {
+        if right & plain & allowed & held {
             PLAIN
         } else {
             state
@@ -104,6 +113,27 @@ struct SolveShoulder<'a> {
     sign: f64,
 }
 
+impl SolveShoulder<'_> {
+    /// Both flips of one wrist as axes, each with its state; one check against the pose for both (see [`SolvePosture`]).
+    #[inline(always)]
+    fn pair(
+        &self,
+        first: &[f64; 6],
+        second: &[f64; 6],
+        pose: &Rigid,
+    ) -> ([f64; 6], f64, [f64; 6], f64) {
+        let (first, second) = (self.couch.axes(first), self.couch.axes(second));
+        let end = self.arm.forward(&self.couch.joints(&first));
+        let (mm2, chord2) = self.couch.mounted(&end).misfit(pose);
+        let right = verified(mm2, chord2);
+        let states = [
+            self.couch.state_of(&first, right, true, true),
+            self.couch.state_of(&second, right, true, true),
+        ];
+        (first, states[0], second, states[1])
+    }
+}
+
 impl Kernel<12, 29> for SolveShoulder<'_> {
     #[inline(always)]
     fn lane(&self, pose: [f64; 12]) -> [f64; 29] {
@@ -112,14 +142,8 @@ impl Kernel<12, 29> for SolveShoulder<'_> {
         let at = self.arm.shoulder(&chain, self.sign);
         let ([a, b], up) = self.arm.wrists(&chain, &at, 1.0);
         let ([c, d], down) = self.arm.wrists(&chain, &at, -1.0);
-        let branch = |joints: &[f64; 6]| {
-            let axes = self.couch.axes(joints);
-            (axes, self.couch.branch_state(self.arm, &axes, &pose))
-        };
-        let ([a0, a1, a2, a3, a4, a5], a6) = branch(&a);
-        let ([b0, b1, b2, b3, b4, b5], b6) = branch(&b);
-        let ([c0, c1, c2, c3, c4, c5], c6) = branch(&c);
-        let ([d0, d1, d2, d3, d4, d5], d6) = branch(&d);
+        let ([a0, a1, a2, a3, a4, a5], a6, [b0, b1, b2, b3, b4, b5], b6) = self.pair(&a, &b, &pose);
+        let ([c0, c1, c2, c3, c4, c5], c6, [d0, d1, d2, d3, d4, d5], d6) = self.pair(&c, &d, &pose);
         [
             a0,
             a1,

@@ -4,11 +4,11 @@ use crate::angle::{turn_within, wrap_rad};
 use crate::arm::Arm;
 use crate::error::{MotionError, geometry};
 use crate::frame::{Base, Fixed, Flange, TableTop};
-use crate::hexapod::Hexapod;
+use crate::hexapod::{Hexapod, LEGS_SINGULAR};
 use crate::limits::{Limits, ROUND_OFF};
 use crate::pedestal::Pedestal;
 use crate::pose::{Pose, SCALE_MAX_MM};
-use crate::rigid::{Rigid, Vec3, cross, rotate, sub};
+use crate::rigid::{Rigid, Vec3, cross, dot, rotate, sub};
 use crate::scara::Scara;
 
 /// Every inverse result reproduces its pose to this many millimetres, or it is not returned.
@@ -421,17 +421,32 @@ impl Couch {
     /// Refuses axes outside their limits (or legs of a hexapod outside theirs), naming every one.
     ///
     /// # Errors
-    /// [`MotionError::Limit`], or [`MotionError::Geometry`] for numbers that cannot be axis values.
+    /// [`MotionError::Limit`]; [`MotionError::Singular`] where limits are kept but the legs of a hexapod do not hold it;
+    /// [`MotionError::Geometry`] for numbers that cannot be axis values.
     pub fn check_limits(&self, axes: &[f64; 6]) -> Result<(), MotionError> {
         self.check_axes(axes)?;
-        match self.limit_violations(axes) {
-            None => Ok(()),
-            Some(reasons) => Err(MotionError::Limit(reasons)),
+        match (self.limit_violations(axes), self.leg_singularity(axes)) {
+            (None, None) => Ok(()),
+            (Some(reasons), _) => Err(MotionError::Limit(reasons)),
+            (None, Some(reason)) => Err(MotionError::Singular(reason)),
         }
     }
 
     pub(crate) fn within_limits(&self, axes: &[f64; 6]) -> bool {
-        self.limits.contain(axes) && self.leg_violation(axes).is_none()
+        self.limits.contain(axes)
+            && self.leg_violation(axes).is_none()
+            && self.leg_singularity(axes).is_none()
+    }
+
+    /// Why the legs of a hexapod do not hold the platform at these axes, whatever their lengths; `None` where they do.
+    fn leg_singularity(&self, axes: &[f64; 6]) -> Option<String> {
+        match &self.family {
+            Family::Hexapod(hexapod) => {
+                let platform = hexapod.platform(&hexapod.forward(&self.joints(axes)));
+                hexapod.assembly_refusal(&platform, LEGS_SINGULAR)
+            }
+            _ => None,
+        }
     }
 
     fn leg_violation(&self, axes: &[f64; 6]) -> Option<String> {
@@ -518,7 +533,7 @@ impl Couch {
     /// At a singular pose that the seed reaches as it stands it is the seed: no move is no choice.
     ///
     /// # Errors
-    /// As [`Couch::inverse`], and [`MotionError::Geometry`] for a seed that cannot be axis values.
+    /// As [`Couch::inverse`]; [`MotionError::Geometry`] for a seed that cannot be axis values.
     pub fn inverse_nearest(
         &self,
         pose: &Pose<Fixed, TableTop>,
@@ -581,6 +596,11 @@ impl Couch {
             }
         };
         let reason = described.and_then(|axes| self.limit_violations(&axes));
+        if reason.is_none()
+            && let Some(why) = described.and_then(|axes| self.leg_singularity(&axes))
+        {
+            return Err(MotionError::Singular(why));
+        }
         let reason = reason.unwrap_or_else(|| "no branch is within the limits".into());
         let several = matches!(self.family, Family::Arm(_) | Family::Scara(_)) && all.len > 1;
         Err(MotionError::Limit(if several {
@@ -691,11 +711,13 @@ impl Couch {
         if branches.len > 0 {
             return Ok(branches);
         }
-        Err(MotionError::Unreachable(if reached {
-            format!("no solution reproduces the pose to {VERIFIED_MM} mm and {VERIFIED_RAD} rad")
+        Err(if reached {
+            MotionError::NotReproduced(format!(
+                "axis values were found, but none reproduces the pose to {VERIFIED_MM} mm and {VERIFIED_RAD} rad"
+            ))
         } else {
-            self.explain_unreachable(chain)
-        }))
+            MotionError::Unreachable(self.explain_unreachable(chain))
+        })
     }
 
     fn explain_unreachable(&self, chain: &Rigid) -> String {
@@ -787,7 +809,8 @@ impl Couch {
     }
 
     /// Yoshikawa's manipulability |det J| with rotations times `length_mm`, so that all rows are millimetres, and rotary
-    /// columns over it: dimensionless, 0 at a singularity.
+    /// columns over it: dimensionless, 0 at a singularity. For a hexapod it is that of the map from its outward axes to its
+    /// legs, |det| of [`Couch::leg_jacobian`] times |det J|: 0 where the legs do not hold the platform.
     ///
     /// # Errors
     /// [`MotionError::Geometry`] for numbers that cannot be axis values or a length that is not positive.
@@ -806,7 +829,45 @@ impl Couch {
                 *entry *= row_scale * column_scale;
             }
         }
-        Ok(nalgebra::Matrix6::from(rows).determinant().abs())
+        let outward = nalgebra::Matrix6::from(rows).determinant().abs();
+        let Some(mut legs) = self.leg_jacobian(axes) else {
+            return Ok(outward);
+        };
+        for entry in legs.iter_mut().flat_map(|row| row.iter_mut().skip(3)) {
+            *entry /= length_mm;
+        }
+        let held = nalgebra::Matrix6::from(legs).determinant().abs();
+        // Legs of no length have no direction.
+        Ok(if held.is_finite() {
+            outward * held
+        } else {
+            0.0
+        })
+    }
+
+    /// Change of a hexapod's legs per motion of its table top in the fixed frame, the base couch at rest: a row per leg
+    /// (mm), columns per mm along x, y, z and per radian about x, y, z through the table-top origin, as the rows of
+    /// [`Couch::jacobian`]. `None` for other families.
+    #[must_use]
+    pub fn leg_jacobian(&self, axes: &[f64; 6]) -> Option<[[f64; 6]; 6]> {
+        let Family::Hexapod(hexapod) = &self.family else {
+            return None;
+        };
+        let chain = hexapod.forward(&self.joints(axes));
+        let neutral = self.base.then(&hexapod.on_base(&Rigid::IDENTITY));
+        let platform = self.base.then(&chain);
+        let top = self.mounted(&chain).p;
+        let (base_joints, platform_joints) = hexapod.joints_mm();
+        let mut rows = [[0.0; 6]; 6];
+        for ((row, base), joint) in rows.iter_mut().zip(&base_joints).zip(&platform_joints) {
+            let head = platform.apply(joint);
+            let leg = sub(&head, &neutral.apply(base));
+            let length = dot(&leg, &leg).sqrt();
+            let [x, y, z] = leg.map(|part| part / length);
+            let [a, b, c] = cross(&sub(&head, &top), &[x, y, z]);
+            *row = [x, y, z, a, b, c];
+        }
+        Some(rows)
     }
 
     /// Whether the family has legs: a hexapod.
@@ -825,8 +886,13 @@ impl Couch {
 
     /// Pose of the table top from the leg lengths of a hexapod, by Newton from `seed` (axes), else from neutral.
     ///
+    /// Lengths outside the range of the legs are answered: a couch is where it is. The answer is within half a radian of
+    /// neutral and on neutral's side of every singularity of the legs, and stiff enough that lengths reproduced to 1e-9 mm
+    /// mean a pose within 1e-6 mm and 1e-9 rad.
+    ///
     /// # Errors
-    /// [`MotionError::NotConverged`] past the iteration bound or in another assembly, [`MotionError::Geometry`] for a couch
+    /// [`MotionError::NotConverged`] past the iteration bound, in another assembly or too near a singularity of the legs,
+    /// [`MotionError::Geometry`] for a couch
     /// without legs or numbers that cannot be lengths.
     pub fn forward_from_legs(
         &self,

@@ -15,6 +15,9 @@ pub enum MotionError {
     /// Numbers that do not describe a pose, a machine or axis values.
     #[error("{0}")]
     Geometry(String),
+    /// A closed form found axis values, but they do not reproduce the pose to the promised tolerance: nothing is returned.
+    #[error("not reproduced: {0}")]
+    NotReproduced(String),
     /// An iteration did not settle within its bound.
     #[error("did not converge: {0}")]
     NotConverged(String),

@@ -1,6 +1,6 @@
 //! A Stewart platform on a base couch, shown to the outside as the six Cartesian couch axes.
 
-use crate::couch::Solutions;
+use crate::couch::{Solutions, VERIFIED_MM, VERIFIED_RAD};
 use crate::error::{MotionError, geometry};
 use crate::pedestal::Pedestal;
 use crate::rigid::{Mat3, Rigid, Vec3, cross, dot, rotate, sub};
@@ -20,6 +20,11 @@ pub(crate) const SETTLED_MM: f64 = 1e-9;
 /// Beyond this tilt from neutral the platform has gone through to another assembly of the same leg lengths.
 /// Half a radian, as the square of its chord: 4 sin^2(0.25).
 pub(crate) const ASSEMBLY_CHORD2_MAX: f64 = 0.244_834_876_219_254_4;
+/// Smallest singular value of the leg Jacobian below which a pose counts as a singularity of the legs: a leg's error of
+/// 1 um would be 1 mm of the table top.
+pub(crate) const LEGS_SINGULAR: f64 = 1e-3;
+/// Multipliers of the elimination above this may have cost the digits that a quick look rests on.
+const GROWTH_MAX: f64 = 1e4;
 
 /// Squared chord of the platform's turn from neutral.
 #[inline(always)]
@@ -49,6 +54,28 @@ impl Stance {
     }
 }
 
+/// How the legs hold the platform at one pose, from an elimination without pivoting in an order that suits neutral.
+#[derive(Clone, Copy)]
+pub(crate) struct Hold {
+    /// Determinant of the legs over that at neutral: negative beyond a singularity, in another assembly.
+    side: f64,
+    /// Squared Frobenius norm of the inverse of the leg Jacobian; the smallest singular value is at least 1 / sqrt(give2).
+    give2: f64,
+    /// Largest multiplier of the elimination.
+    growth: f64,
+}
+
+impl Hold {
+    /// Whether the pose is certainly in neutral's assembly with every singular value at least `stiffness`; false for not a
+    /// number. Where it is false, [`Hexapod::assembly_refusal`] decides.
+    #[inline(always)]
+    pub(crate) fn is_clear(&self, stiffness: f64) -> bool {
+        (self.side > 0.0)
+            & (self.give2 * (stiffness * stiffness) <= 1.0)
+            & (self.growth <= GROWTH_MAX)
+    }
+}
+
 /// Six legs between a base couch (lateral, longitudinal, vertical, rotation) and the table top.
 ///
 /// Joints are given in the table-top frame with the platform at neutral, where the base couch's axes and the outward
@@ -67,6 +94,9 @@ pub struct Hexapod {
     /// Leg lengths at neutral, and the inverse of the leg Jacobian there: Newton's first step without its work.
     neutral_legs: [f64; 6],
     neutral_inverse: [[f64; 6]; 6],
+    /// The legs in an order in which eliminating them at neutral needs no pivoting, and 1 / determinant there.
+    order: [usize; 6],
+    neutral_side: f64,
     chain: Pedestal,
 }
 
@@ -115,6 +145,8 @@ impl Hexapod {
             radius,
             neutral_legs: [0.0; 6],
             neutral_inverse: [[0.0; 6]; 6],
+            order: [0, 1, 2, 3, 4, 5],
+            neutral_side: 1.0,
             chain,
         };
         hexapod.neutral_legs = hexapod.legs(&Rigid::IDENTITY);
@@ -129,8 +161,10 @@ impl Hexapod {
         }
         let inverse = hexapod.leg_jacobian(&Rigid::IDENTITY).try_inverse();
         match inverse {
-            Some(inverse) if hexapod.stiffness(&Rigid::IDENTITY) > 1e-3 => {
+            Some(inverse) if hexapod.stiffness(&Rigid::IDENTITY) > LEGS_SINGULAR => {
                 hexapod.neutral_inverse = inverse.transpose().into();
+                hexapod.order = pivot_order(hexapod.leg_jacobian(&Rigid::IDENTITY));
+                hexapod.neutral_side = 1.0 / hexapod.hold(&Rigid::IDENTITY).side;
             }
             _ => {
                 return geometry(
@@ -310,6 +344,105 @@ impl Hexapod {
         self.base.then(platform)
     }
 
+    /// The least singular value of the leg Jacobian at which legs known to [`SETTLED_MM`] give the pose within 1e-6 mm and
+    /// 1e-9 rad.
+    #[inline(always)]
+    pub(crate) fn stiffness_needed(&self) -> f64 {
+        let allowed = VERIFIED_MM.min(VERIFIED_RAD * self.radius);
+        // Six legs, each off by as much.
+        2.449_489_742_783_178 * SETTLED_MM / allowed
+    }
+
+    /// How the legs hold the platform at a pose relative to neutral. No branches, so that a loop over poses vectorises.
+    #[inline(always)]
+    #[allow(
+        clippy::absurd_extreme_comparisons,
+        clippy::indexing_slicing,
+        reason = "indices of unrolled triangles, and an order of six made in `new`"
+    )]
+    pub(crate) fn hold(&self, platform: &Rigid) -> Hold {
+        let unit = 1.0 / self.radius;
+        let mut rows = [[0.0_f64; 6]; 6];
+        let mut squares = [0.0_f64; 6];
+        unrolled!(ROW in [0 1 2 3 4 5] {
+            let leg = self.order[ROW];
+            let arm = rotate(&platform.r, &self.platform_joints[leg]);
+            let v = sub(&[platform.p[0] + arm[0], platform.p[1] + arm[1], platform.p[2] + arm[2]], &self.base_joints[leg]);
+            let turn = cross(&arm, &v);
+            squares[ROW] = dot(&v, &v);
+            rows[ROW] = [v[0], v[1], v[2], turn[0] * unit, turn[1] * unit, turn[2] * unit];
+        });
+        let mut inverse = [0.0_f64; 6];
+        let (mut side, mut growth) = (self.neutral_side, 0.0_f64);
+        unrolled!(C in [0 1 2 3 4 5] {
+            inverse[C] = 1.0 / rows[C][C];
+            side *= rows[C][C];
+            unrolled!(I in [1 2 3 4 5] {
+                if I > C {
+                    let factor = rows[I][C] * inverse[C];
+                    growth = if factor.abs() <= growth { growth } else { factor.abs() };
+                    rows[I][C] = factor;
+                    unrolled!(J in [1 2 3 4 5] {
+                        if J > C {
+                            rows[I][J] -= factor * rows[C][J];
+                        }
+                    });
+                }
+            });
+        });
+        // Columns of the inverse one by one; a leg's length scales its column, since the rows above were not scaled.
+        let mut give2 = 0.0;
+        unrolled!(COLUMN in [0 1 2 3 4 5] {
+            let mut x = [0.0_f64; 6];
+            x[COLUMN] = 1.0;
+            unrolled!(I in [1 2 3 4 5] {
+                unrolled!(J in [0 1 2 3 4] {
+                    if I > COLUMN && J >= COLUMN && J < I {
+                        x[I] -= rows[I][J] * x[J];
+                    }
+                });
+            });
+            unrolled!(I in [5 4 3 2 1 0] {
+                unrolled!(J in [1 2 3 4 5] {
+                    if J > I {
+                        x[I] -= rows[I][J] * x[J];
+                    }
+                });
+                x[I] *= inverse[I];
+            });
+            let square = (x[0] * x[0] + x[1] * x[1]) + (x[2] * x[2] + x[3] * x[3]) + (x[4] * x[4] + x[5] * x[5]);
+            give2 += square * squares[COLUMN];
+        });
+        Hold {
+            side,
+            give2,
+            growth,
+        }
+    }
+
+    /// Why a pose relative to neutral is not held by the legs as at neutral, to this stiffness; `None` where it is.
+    pub(crate) fn assembly_refusal(&self, platform: &Rigid, stiffness: f64) -> Option<String> {
+        if self.hold(platform).is_clear(stiffness) {
+            return None;
+        }
+        let (here, neutral) = (
+            self.leg_jacobian(platform).determinant(),
+            self.leg_jacobian(&Rigid::IDENTITY).determinant(),
+        );
+        if !(here * neutral > 0.0) {
+            return Some(
+                "the platform would stand beyond a singularity of its legs, in another assembly of the same lengths"
+                    .into(),
+            );
+        }
+        let found = self.stiffness(platform);
+        (!(found >= stiffness)).then(|| {
+            format!(
+                "the legs of the platform are within {found:.2e} of a singularity; {stiffness:.2e} is needed"
+            )
+        })
+    }
+
     pub(crate) fn check_assembly(&self, platform: &Rigid) -> Result<(), MotionError> {
         if tilt_chord2(platform) > ASSEMBLY_CHORD2_MAX {
             let (_, tilt) = platform.deviation(&Rigid::IDENTITY);
@@ -319,7 +452,12 @@ impl Hexapod {
                  give a start nearer to the platform's pose"
             )));
         }
-        Ok(())
+        match self.assembly_refusal(platform, self.stiffness_needed()) {
+            None => Ok(()),
+            Some(why) => Err(MotionError::NotConverged(format!(
+                "hexapod forward settled where {why}; give a start nearer to the platform's pose, or none"
+            ))),
+        }
     }
 
     /// Forward from measured leg lengths; the start is a guess of the platform's pose in the chain's frame, else neutral.
@@ -414,6 +552,33 @@ impl Hexapod {
             })
         })
     }
+}
+
+/// The order in which partial pivoting takes the rows of a matrix.
+#[allow(
+    clippy::indexing_slicing,
+    clippy::needless_range_loop,
+    reason = "constant bounds of a 6 x 6 elimination, once per machine"
+)]
+fn pivot_order(mut matrix: nalgebra::Matrix6<f64>) -> [usize; 6] {
+    let mut order = [0, 1, 2, 3, 4, 5];
+    for column in 0..6 {
+        let mut best = column;
+        for row in column..6 {
+            if matrix[(row, column)].abs() > matrix[(best, column)].abs() {
+                best = row;
+            }
+        }
+        matrix.swap_rows(column, best);
+        order.swap(column, best);
+        for row in column + 1..6 {
+            let factor = matrix[(row, column)] / matrix[(column, column)];
+            for k in column..6 {
+                matrix[(row, k)] -= factor * matrix[(column, k)];
+            }
+        }
+    }
+    order
 }
 
 /// Least squares of six rows (coefficients and right-hand side) by the normal equations and LDL^T.

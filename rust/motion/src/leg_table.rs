@@ -75,7 +75,7 @@ impl Kernel<18, 13> for Step<'_> {
     }
 }
 
-/// From the settled platform to the table top, and how far the platform has tilted (squared chord).
+/// From the settled platform to the table top, and 1 where it is certainly in neutral's assembly and held by its legs.
 struct Finish<'a> {
     couch: &'a Couch,
     hexapod: &'a Hexapod,
@@ -87,8 +87,13 @@ impl Kernel<12, 13> for Finish<'_> {
         let platform = solid(platform);
         let top = self.couch.mounted(&self.hexapod.on_base(&platform));
         let [a, b, c, d, e, f, g, h, i, x, y, z] = flat(&top);
-        let chord2 = crate::hexapod::tilt_chord2(&platform);
-        [a, b, c, d, e, f, g, h, i, x, y, z, chord2]
+        let near = crate::hexapod::tilt_chord2(&platform) <= ASSEMBLY_CHORD2_MAX;
+        let held = self
+            .hexapod
+            .hold(&platform)
+            .is_clear(self.hexapod.stiffness_needed());
+        let clear = if near & held { 1.0 } else { 0.0 };
+        [a, b, c, d, e, f, g, h, i, x, y, z, clear]
     }
 }
 
@@ -128,9 +133,9 @@ impl Couch {
             let settled = settle_block(unit, hexapod, block);
             run(unit, &finish, &settled, &mut tops);
             for (lane, lengths) in block.iter().enumerate() {
-                let [top @ .., chord2] = pick(&tops, lane);
-                // Did not settle, in another assembly, or not lengths at all: the single call says which.
-                let (pose, outcome) = if chord2 <= ASSEMBLY_CHORD2_MAX {
+                let [top @ .., clear] = pick(&tops, lane);
+                // Did not settle, in another assembly, hardly held, or not lengths at all: the single call says which.
+                let (pose, outcome) = if clear == 1.0 {
                     (matrix(&top), Outcome::Ok)
                 } else {
                     match self.forward_from_legs(lengths, None) {

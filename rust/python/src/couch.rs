@@ -335,6 +335,19 @@ impl PyCouch {
         Ok(margins.into())
     }
 
+    fn leg_jacobian<'py>(&self, py: Python<'py>, axes: &Bound<'py, PyAny>) -> PyResult<Table<'py>> {
+        let axes = self.core_axes(axes)?;
+        self.couch.check_axes(&axes).or_raise()?;
+        let mut rows = self
+            .couch
+            .leg_jacobian(&axes)
+            .ok_or_else(|| self.no_legs())?;
+        for entry in rows.iter_mut().flat_map(|row| row.iter_mut().skip(3)) {
+            *entry *= RAD;
+        }
+        Ok(Array2::from(rows.to_vec()).into_pyarray(py))
+    }
+
     #[pyo3(signature = (lengths_mm, seed = None))]
     fn forward_from_legs(
         &self,

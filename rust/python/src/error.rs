@@ -43,6 +43,12 @@ create_exception!(
 );
 create_exception!(
     igrt_hw._core,
+    NotReproducedError,
+    CoreError,
+    "Axis values were found that do not reproduce the pose to the promised tolerance; nothing is returned."
+);
+create_exception!(
+    igrt_hw._core,
     NotConvergedError,
     CoreError,
     "An iteration did not settle within its bound."
@@ -70,6 +76,7 @@ pub(crate) fn motion_error(error: MotionError) -> PyErr {
         MotionError::Limit(_) => LimitError::new_err(message),
         MotionError::Geometry(_) => GeometryError::new_err(message),
         MotionError::NotConverged(_) => NotConvergedError::new_err(message),
+        MotionError::NotReproduced(_) => NotReproducedError::new_err(message),
     }
 }
 

@@ -22,8 +22,8 @@ mod _core {
     use crate::couch::PyCouch;
     #[pymodule_export]
     use crate::error::{
-        CoreError, FrameError, GeometryError, LimitError, NotConvergedError, SingularError,
-        UnreachableError,
+        CoreError, FrameError, GeometryError, LimitError, NotConvergedError, NotReproducedError,
+        SingularError, UnreachableError,
     };
     #[pymodule_export]
     use crate::imaging::{
