@@ -327,12 +327,13 @@ def test_a_split_plan_says_how_near_its_stages_come_to_a_singularity() -> None:
         name, margin = stage.singularity
         assert name == "legs of the platform"
         assert margin > 0.05
-        assert stage.manipulability == pytest.approx(
-            min(plan.couch_after.manipulability(a) for a in (stage.start, stage.end)), rel=0.05
-        )
+        # A base carries its platform as it stands: one value; a platform's stage has its least somewhere on the way.
+        ends = (stage.end,) if stage.mover == "base" else (stage.start, stage.end)
+        able = min(plan.couch_after.manipulability(axes) for axes in ends)
+        assert 0.5 * able < stage.manipulability <= able * (1.0 + 1e-12)
         assert stage.manipulability > 0.0
-        ends = [min(plan.couch_after.leg_margins(stage.end))]
-        assert 0.0 < stage.leg_margin_mm <= min(ends) + 1e-9
+        at_end = min(plan.couch_after.leg_margins(stage.end))
+        assert 0.0 < stage.leg_margin_mm <= at_end + 1e-9
 
 
 def test_a_correction_beyond_base_and_platform_is_refused_for_both() -> None:

@@ -129,7 +129,7 @@ class MachineCouch:
         """What the axes, or the legs of a hexapod, exceed; empty if nothing."""
         try:
             self._couch.check_limits(axes)
-        except _core.LimitError as error:
+        except (_core.LimitError, _core.SingularError) as error:
             return str(error)
         return ""
 
