@@ -57,9 +57,11 @@ def imager(room: SimRoom) -> Iterator[ClpImager]:
     device = ClpImager.on_port(room.port("imager"))
     device.connect(PATIENCE_S)
     yield device
-    with permission_for(device):
-        device.park_arms()
-    device.close()
+    try:
+        with permission_for(device):
+            device.park_arms()
+    finally:
+        device.close()
 
 
 def now(couch: ClpCouch) -> CouchTelemetry:
