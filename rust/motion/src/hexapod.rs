@@ -94,8 +94,9 @@ pub struct Hexapod {
     /// Leg lengths at neutral, and the inverse of the leg Jacobian there: Newton's first step without its work.
     neutral_legs: [f64; 6],
     neutral_inverse: [[f64; 6]; 6],
-    /// The legs in an order in which eliminating them at neutral needs no pivoting, and 1 / determinant there.
-    order: [usize; 6],
+    /// The legs (base, platform joint) in an order in which eliminating them at neutral needs no pivoting, and
+    /// 1 / determinant there.
+    ordered: [(Vec3, Vec3); 6],
     neutral_side: f64,
     chain: Pedestal,
 }
@@ -107,6 +108,10 @@ impl Hexapod {
     /// # Errors
     /// [`MotionError::Geometry`] if a number is not finite, legs are outside their range at neutral, or the platform is
     /// singular at neutral (for instance similar hexagons over each other).
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "an order of six by partial pivoting"
+    )]
     pub fn new(
         base_joints: [[f64; 3]; 6],
         platform_joints: [[f64; 3]; 6],
@@ -145,7 +150,7 @@ impl Hexapod {
             radius,
             neutral_legs: [0.0; 6],
             neutral_inverse: [[0.0; 6]; 6],
-            order: [0, 1, 2, 3, 4, 5],
+            ordered: [([0.0; 3], [0.0; 3]); 6],
             neutral_side: 1.0,
             chain,
         };
@@ -163,7 +168,8 @@ impl Hexapod {
         match inverse {
             Some(inverse) if hexapod.stiffness(&Rigid::IDENTITY) > LEGS_SINGULAR => {
                 hexapod.neutral_inverse = inverse.transpose().into();
-                hexapod.order = pivot_order(hexapod.leg_jacobian(&Rigid::IDENTITY));
+                hexapod.ordered = pivot_order(hexapod.leg_jacobian(&Rigid::IDENTITY))
+                    .map(|leg| (base_joints[leg], platform_joints[leg]));
                 hexapod.neutral_side = 1.0 / hexapod.hold(&Rigid::IDENTITY).side;
             }
             _ => {
@@ -358,16 +364,16 @@ impl Hexapod {
     #[allow(
         clippy::absurd_extreme_comparisons,
         clippy::indexing_slicing,
-        reason = "indices of unrolled triangles, and an order of six made in `new`"
+        reason = "indices of unrolled triangles"
     )]
     pub(crate) fn hold(&self, platform: &Rigid) -> Hold {
         let unit = 1.0 / self.radius;
         let mut rows = [[0.0_f64; 6]; 6];
         let mut squares = [0.0_f64; 6];
         unrolled!(ROW in [0 1 2 3 4 5] {
-            let leg = self.order[ROW];
-            let arm = rotate(&platform.r, &self.platform_joints[leg]);
-            let v = sub(&[platform.p[0] + arm[0], platform.p[1] + arm[1], platform.p[2] + arm[2]], &self.base_joints[leg]);
+            let (base, joint) = &self.ordered[ROW];
+            let arm = rotate(&platform.r, joint);
+            let v = sub(&[platform.p[0] + arm[0], platform.p[1] + arm[1], platform.p[2] + arm[2]], base);
             let turn = cross(&arm, &v);
             squares[ROW] = dot(&v, &v);
             rows[ROW] = [v[0], v[1], v[2], turn[0] * unit, turn[1] * unit, turn[2] * unit];
