@@ -154,115 +154,56 @@ fn row_scalar(words: &[i16], origin: usize, taps: &[Taps], out: &mut [f32]) {
     }
 }
 
-/// One output row of the vertical pass: which pair of interpolated rows, and the weight of the second.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RowPair {
-    pub row: usize,
+/// Slabs whose interpolated rows are added to a row of the image at once.
+pub(crate) const GROUP: usize = 4;
+
+/// What one slab adds to a row of the image: a value between two interpolated voxel rows, `fraction` of the way to the second.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Part<'a> {
+    pub upper: &'a [f32],
+    pub lower: &'a [f32],
     pub fraction: f32,
+    pub depth_weight: f32,
 }
 
-/// The block of the accumulators one slab adds to.
-pub(crate) struct Target<'a> {
-    /// Sum over slabs, and optionally the sum weighted by `depth_weight`; both have rows of `stride`.
-    pub sum: &'a mut [f32],
-    pub weighted: Option<&'a mut [f32]>,
-    pub stride: usize,
-    /// First element of the first output row in `sum`.
-    pub start: usize,
-    /// Elements per row, a multiple of 16.
-    pub width: usize,
-}
-
-/// Add interpolated rows, `rows` with `row_stride`, to the accumulators: one output row per pair.
-pub(crate) fn add_rows(
+/// Add parts to a row of sums, and weighted by their depth to another. All rows are of one length, a multiple of 16.
+pub(crate) fn add_parts(
     isa: Isa,
-    rows: &[f32],
-    row_stride: usize,
-    pairs: &[RowPair],
-    target: Target<'_>,
-    depth_weight: f32,
+    parts: &[Part<'_>],
+    sum: &mut [f32],
+    weighted: Option<&mut [f32]>,
 ) {
-    let Target {
-        sum,
-        weighted,
-        stride,
-        start,
-        width,
-    } = target;
-    let end = start + pairs.len().saturating_sub(1) * stride + width;
-    let deepest = pairs.iter().map(|p| p.row + 1).max().unwrap_or(0);
-    let fits = end <= sum.len()
-        && weighted.as_ref().is_none_or(|w| end <= w.len())
-        && deepest * row_stride + width <= rows.len()
-        && width % LANES == 0;
+    let width = sum.len();
+    let fits = width.is_multiple_of(LANES)
+        && weighted.as_ref().is_none_or(|w| w.len() == width)
+        && parts
+            .iter()
+            .all(|p| p.upper.len() == width && p.lower.len() == width);
     if !fits {
-        debug_assert!(false, "vertical pass outside its accumulators");
+        debug_assert!(false, "vertical pass over rows of different lengths");
         return;
     }
     match isa {
-        // SAFETY: the instruction set was detected, and every row was checked above to lie inside the slices.
+        // SAFETY: the instruction set was detected, and every row was checked above to be of one length.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe {
-            x86::add_avx512(
-                rows,
-                row_stride,
-                pairs,
-                sum,
-                weighted,
-                [stride, start, width],
-                depth_weight,
-            );
-        },
+        Isa::Avx512 => unsafe { x86::add_avx512(parts, sum, weighted) },
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe {
-            x86::add_avx2(
-                rows,
-                row_stride,
-                pairs,
-                sum,
-                weighted,
-                [stride, start, width],
-                depth_weight,
-            );
-        },
-        _ => add_scalar(
-            rows,
-            row_stride,
-            pairs,
-            sum,
-            weighted,
-            [stride, start, width],
-            depth_weight,
-        ),
+        Isa::Avx2 => unsafe { x86::add_avx2(parts, sum, weighted) },
+        _ => add_scalar(parts, sum, weighted),
     }
 }
 
-#[allow(
-    clippy::indexing_slicing,
-    reason = "measured inner kernel; the caller checks every row"
-)]
-fn add_scalar(
-    rows: &[f32],
-    row_stride: usize,
-    pairs: &[RowPair],
-    sum: &mut [f32],
-    mut weighted: Option<&mut [f32]>,
-    [stride, start, width]: [usize; 3],
-    depth_weight: f32,
-) {
-    for (n, pair) in pairs.iter().enumerate() {
-        let upper = &rows[pair.row * row_stride..][..width];
-        let lower = &rows[(pair.row + 1) * row_stride..][..width];
-        let at = start + n * stride;
-        for (s, (a, b)) in sum[at..at + width].iter_mut().zip(upper.iter().zip(lower)) {
-            *s += a + pair.fraction * (b - a);
+fn add_scalar(parts: &[Part<'_>], sum: &mut [f32], mut weighted: Option<&mut [f32]>) {
+    for part in parts {
+        let f = part.fraction;
+        let between = |(a, b): (&f32, &f32)| a + f * (b - a);
+        let rows = part.upper.iter().zip(part.lower);
+        for (s, ab) in sum.iter_mut().zip(rows.clone()) {
+            *s += between(ab);
         }
         if let Some(weighted) = weighted.as_deref_mut() {
-            for (s, (a, b)) in weighted[at..at + width]
-                .iter_mut()
-                .zip(upper.iter().zip(lower))
-            {
-                *s += depth_weight * (a + pair.fraction * (b - a));
+            for (s, ab) in weighted.iter_mut().zip(rows) {
+                *s += part.depth_weight * between(ab);
             }
         }
     }
@@ -275,7 +216,7 @@ mod x86 {
 
     use std::arch::x86_64::*;
 
-    use super::{LANES, RowPair, Taps, WEIGHT_ONE};
+    use super::{LANES, Part, Taps, WEIGHT_ONE};
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
     pub fn taps_avx512(t: &mut Taps, base: i32, fraction: f32, step: f32) {
@@ -321,32 +262,47 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    pub unsafe fn add_avx512(
-        rows: &[f32],
-        row_stride: usize,
-        pairs: &[RowPair],
+    pub unsafe fn add_avx512(parts: &[Part<'_>], sum: &mut [f32], weighted: Option<&mut [f32]>) {
+        // The number of parts is made a constant, so that pointers and fractions stay in registers.
+        // SAFETY: as for this function.
+        unsafe {
+            match *parts {
+                [a] => add_avx512_of([a], sum, weighted),
+                [a, b] => add_avx512_of([a, b], sum, weighted),
+                [a, b, c] => add_avx512_of([a, b, c], sum, weighted),
+                [a, b, c, d] => add_avx512_of([a, b, c, d], sum, weighted),
+                _ => debug_assert!(parts.is_empty(), "more parts than a group has"),
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    #[inline]
+    unsafe fn add_avx512_of<const N: usize>(
+        parts: [Part<'_>; N],
         sum: &mut [f32],
         weighted: Option<&mut [f32]>,
-        [stride, start, width]: [usize; 3],
-        depth_weight: f32,
     ) {
+        let rows = parts.map(|p| (p.upper.as_ptr(), p.lower.as_ptr()));
+        let factors = parts.map(|p| (_mm512_set1_ps(p.fraction), _mm512_set1_ps(p.depth_weight)));
         let weighted = weighted.map(|w| w.as_mut_ptr());
-        let scale = _mm512_set1_ps(depth_weight);
-        for (n, pair) in pairs.iter().enumerate() {
-            let f = _mm512_set1_ps(pair.fraction);
-            // SAFETY: the caller checked rows and accumulators.
+        let width = sum.len();
+        let sum = sum.as_mut_ptr();
+        for o in (0..width).step_by(LANES) {
+            // SAFETY: the caller checked that all rows are as wide as the sums, a multiple of 16.
             unsafe {
-                let upper = rows.as_ptr().add(pair.row * row_stride);
-                let lower = upper.add(row_stride);
-                let s = sum.as_mut_ptr().add(start + n * stride);
-                for o in (0..width).step_by(LANES) {
+                let mut s = _mm512_loadu_ps(sum.add(o));
+                let mut w = weighted.map_or(_mm512_setzero_ps(), |w| _mm512_loadu_ps(w.add(o)));
+                for ((upper, lower), (fraction, depth)) in rows.into_iter().zip(factors) {
                     let a = _mm512_loadu_ps(upper.add(o));
-                    let v = _mm512_fmadd_ps(f, _mm512_sub_ps(_mm512_loadu_ps(lower.add(o)), a), a);
-                    _mm512_storeu_ps(s.add(o), _mm512_add_ps(_mm512_loadu_ps(s.add(o)), v));
-                    if let Some(w) = weighted {
-                        let w = w.add(start + n * stride + o);
-                        _mm512_storeu_ps(w, _mm512_fmadd_ps(scale, v, _mm512_loadu_ps(w)));
-                    }
+                    let b = _mm512_loadu_ps(lower.add(o));
+                    let v = _mm512_fmadd_ps(fraction, _mm512_sub_ps(b, a), a);
+                    s = _mm512_add_ps(s, v);
+                    w = _mm512_fmadd_ps(depth, v, w);
+                }
+                _mm512_storeu_ps(sum.add(o), s);
+                if let Some(weighted) = weighted {
+                    _mm512_storeu_ps(weighted.add(o), w);
                 }
             }
         }
@@ -423,32 +379,47 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn add_avx2(
-        rows: &[f32],
-        row_stride: usize,
-        pairs: &[RowPair],
+    pub unsafe fn add_avx2(parts: &[Part<'_>], sum: &mut [f32], weighted: Option<&mut [f32]>) {
+        // The number of parts is made a constant, so that pointers and fractions stay in registers.
+        // SAFETY: as for this function.
+        unsafe {
+            match *parts {
+                [a] => add_avx2_of([a], sum, weighted),
+                [a, b] => add_avx2_of([a, b], sum, weighted),
+                [a, b, c] => add_avx2_of([a, b, c], sum, weighted),
+                [a, b, c, d] => add_avx2_of([a, b, c, d], sum, weighted),
+                _ => debug_assert!(parts.is_empty(), "more parts than a group has"),
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    unsafe fn add_avx2_of<const N: usize>(
+        parts: [Part<'_>; N],
         sum: &mut [f32],
         weighted: Option<&mut [f32]>,
-        [stride, start, width]: [usize; 3],
-        depth_weight: f32,
     ) {
+        let rows = parts.map(|p| (p.upper.as_ptr(), p.lower.as_ptr()));
+        let factors = parts.map(|p| (_mm256_set1_ps(p.fraction), _mm256_set1_ps(p.depth_weight)));
         let weighted = weighted.map(|w| w.as_mut_ptr());
-        let scale = _mm256_set1_ps(depth_weight);
-        for (n, pair) in pairs.iter().enumerate() {
-            let f = _mm256_set1_ps(pair.fraction);
-            // SAFETY: the caller checked rows and accumulators; width is a multiple of 16.
+        let width = sum.len();
+        let sum = sum.as_mut_ptr();
+        for o in (0..width).step_by(8) {
+            // SAFETY: the caller checked that all rows are as wide as the sums, a multiple of 16.
             unsafe {
-                let upper = rows.as_ptr().add(pair.row * row_stride);
-                let lower = upper.add(row_stride);
-                let s = sum.as_mut_ptr().add(start + n * stride);
-                for o in (0..width).step_by(8) {
+                let mut s = _mm256_loadu_ps(sum.add(o));
+                let mut w = weighted.map_or(_mm256_setzero_ps(), |w| _mm256_loadu_ps(w.add(o)));
+                for ((upper, lower), (fraction, depth)) in rows.into_iter().zip(factors) {
                     let a = _mm256_loadu_ps(upper.add(o));
-                    let v = _mm256_fmadd_ps(f, _mm256_sub_ps(_mm256_loadu_ps(lower.add(o)), a), a);
-                    _mm256_storeu_ps(s.add(o), _mm256_add_ps(_mm256_loadu_ps(s.add(o)), v));
-                    if let Some(w) = weighted {
-                        let w = w.add(start + n * stride + o);
-                        _mm256_storeu_ps(w, _mm256_fmadd_ps(scale, v, _mm256_loadu_ps(w)));
-                    }
+                    let b = _mm256_loadu_ps(lower.add(o));
+                    let v = _mm256_fmadd_ps(fraction, _mm256_sub_ps(b, a), a);
+                    s = _mm256_add_ps(s, v);
+                    w = _mm256_fmadd_ps(depth, v, w);
+                }
+                _mm256_storeu_ps(sum.add(o), s);
+                if let Some(weighted) = weighted {
+                    _mm256_storeu_ps(weighted.add(o), w);
                 }
             }
         }

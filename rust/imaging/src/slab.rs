@@ -4,20 +4,23 @@
 //! slab the map is a scale and a shift, the same for every row and column. So each slab is interpolated by rows and then by columns
 //! into one image on the base plane, and only that image is warped onto the panel, with the path length per slab of each ray.
 
+use std::ops::Range;
+
 use nalgebra::Isometry3;
 use rayon::prelude::*;
 
 use crate::error::{ImagingError, Result};
 use crate::geometry::Projection;
 use crate::kernel::{
-    Isa, LANES, RowPair, STEP_MAX, Taps, Target, WEIGHT_ONE, add_rows, interpolate_row, prepare,
+    GROUP, Isa, LANES, Part, STEP_MAX, Taps, WEIGHT_ONE, add_parts, interpolate_row, prepare,
 };
 use crate::ray::IndexRays;
 use crate::volume::{Layout, ROW_FRONT, SlabBox, Volume, WORD_MAX, in_slab};
 
-/// Output rows and 16-wide blocks of one tile: its accumulators stay in the first-level cache while the slabs stream by.
-const TILE_ROWS: usize = 24;
-const TILE_BLOCKS: usize = 12;
+/// Tiles of the base-plane image (whole rows of it), as many as keep a few cores busy, and the least and most rows of one.
+const TILES: usize = 8;
+const TILE_ROWS_MIN: usize = 12;
+const TILE_ROWS_MAX: usize = 64;
 
 /// Base-plane image and the way from it to the panel.
 #[derive(Debug, Clone)]
@@ -239,6 +242,12 @@ impl Plan {
         })
     }
 
+    /// Index of the source along the axis across the slabs.
+    #[allow(clippy::indexing_slicing, reason = "axes are 0 to 2")]
+    fn source_along(&self) -> f64 {
+        self.rays.source[self.axis]
+    }
+
     #[allow(clippy::indexing_slicing, reason = "axes are 0 to 2")]
     fn slab(&self, k: usize) -> SlabMap {
         let s = &self.rays.source;
@@ -301,103 +310,216 @@ fn accumulate(
     sum: &mut [f32],
     weighted: Option<&mut [f32]>,
 ) {
-    let rows = TILE_ROWS * plan.ni;
+    let height = plan.nj.div_ceil(TILES).clamp(TILE_ROWS_MIN, TILE_ROWS_MAX);
+    let tile_of = |n: usize| Tile {
+        layout,
+        plan,
+        isa,
+        j0: n * height,
+    };
+    let chunk = height * plan.ni;
     match weighted {
-        None => sum.par_chunks_mut(rows).enumerate().for_each(|(n, tile)| {
-            accumulate_tile(layout, plan, isa, n * TILE_ROWS, tile, None);
+        None => sum.par_chunks_mut(chunk).enumerate().for_each(|(n, sum)| {
+            tile_of(n).accumulate(sum, None);
         }),
         Some(weighted) => {
-            sum.par_chunks_mut(rows)
-                .zip(weighted.par_chunks_mut(rows))
+            sum.par_chunks_mut(chunk)
+                .zip(weighted.par_chunks_mut(chunk))
                 .enumerate()
-                .for_each(|(n, (tile, over_depth))| {
-                    accumulate_tile(layout, plan, isa, n * TILE_ROWS, tile, Some(over_depth));
+                .for_each(|(n, (sum, over_depth))| {
+                    tile_of(n).accumulate(sum, Some(over_depth));
                 });
         }
     }
 }
 
-/// Add every slab to the rows `j0..` of the base-plane image.
-#[allow(
-    clippy::indexing_slicing,
-    reason = "axes are 0 to 2; ranges are cut to the tile above each use"
-)]
-fn accumulate_tile(
-    layout: &Layout,
-    plan: &Plan,
+/// Some rows of the base-plane image, from `j0` on.
+struct Tile<'a> {
+    layout: &'a Layout,
+    plan: &'a Plan,
     isa: Isa,
     j0: usize,
-    sum: &mut [f32],
-    mut weighted: Option<&mut [f32]>,
-) {
-    let j1 = j0 + sum.len() / plan.ni;
-    let blocks = plan.ni / LANES;
-    let mut taps = [Taps::EMPTY; TILE_BLOCKS];
-    let mut rows: Vec<f32> = Vec::new();
-    let mut pairs: Vec<RowPair> = Vec::with_capacity(TILE_ROWS);
-    for tile in (0..blocks).step_by(TILE_BLOCKS) {
-        let tile_end = (tile + TILE_BLOCKS).min(blocks);
-        for (k, slab_box) in layout.boxes.iter().enumerate() {
+}
+
+/// One slab of the group that is being added to a tile, and its two interpolated rows in use.
+struct Lane {
+    k: usize,
+    map: SlabMap,
+    slab_box: SlabBox,
+    /// Blocks of 16 columns and rows of the base-plane image that it touches.
+    blocks: (usize, usize),
+    rows: (usize, usize),
+    depth_weight: f32,
+    taps: Vec<Taps>,
+    /// Rows q and q + 1 by the parity of q, as wide as the plan; zero beside `blocks`.
+    interpolated: [Vec<f32>; 2],
+    /// Which voxel row each of them holds.
+    holds: [i64; 2],
+}
+
+const NO_ROW: i64 = i64::MIN;
+
+impl Tile<'_> {
+    /// Add every slab. Slabs go in groups: a row of the image is then read and written once for all of a group, while the voxel
+    /// rows of each slab come in the order in which they lie in memory.
+    fn accumulate(&self, sum: &mut [f32], mut weighted: Option<&mut [f32]>) {
+        let j1 = self.j0 + sum.len() / self.plan.ni;
+        let mut lanes: Vec<Lane> = (0..GROUP).map(|_| Lane::new(self.plan.ni)).collect();
+        let mut count = 0;
+        for (k, slab_box) in self.layout.boxes.iter().enumerate() {
             let Some(slab_box) = slab_box else { continue };
-            let map = plan.slab(k);
-            let Some((b0, b1)) = block_range(&map, slab_box, tile, tile_end) else {
-                continue;
-            };
-            let Some((jl, jh)) = row_range(&map, slab_box, j0, j1) else {
-                continue;
-            };
-            let taps = &mut taps[..b1 - b0];
-            prepare(isa, taps, b0, map.a, map.b);
-            let width = taps.len() * LANES;
-            let q_first = (map.c + map.d * jl as f64).floor() as i64;
-            pairs.clear();
-            for j in jl..jh {
-                let q = map.c + map.d * j as f64;
-                pairs.push(RowPair {
-                    row: (q.floor() as i64 - q_first) as usize,
-                    fraction: (q - q.floor()) as f32,
-                });
+            if let Some(lane) = lanes.get_mut(count)
+                && lane.set(self, k, *slab_box, j1)
+            {
+                count += 1;
             }
-            let needed = pairs.last().map_or(0, |p| p.row + 2);
-            if rows.len() < needed * width {
-                rows.resize(needed * width, 0.0);
+            if count == GROUP {
+                self.add(&mut lanes, sum, weighted.as_deref_mut());
+                count = 0;
             }
-            for (r, out) in rows.chunks_exact_mut(width).take(needed).enumerate() {
-                let q = q_first + r as i64;
-                if q < slab_box.q0 as i64 || q > slab_box.q1 as i64 {
-                    out.fill(0.0);
-                } else {
-                    let origin = (k * layout.nq + q as usize) * layout.stride + ROW_FRONT;
-                    interpolate_row(isa, &layout.words, origin, taps, out);
+        }
+        lanes.truncate(count);
+        self.add(&mut lanes, sum, weighted);
+    }
+
+    /// Add one group.
+    fn add(&self, lanes: &mut [Lane], sum: &mut [f32], mut weighted: Option<&mut [f32]>) {
+        let ni = self.plan.ni;
+        let least = |of: fn(&Lane) -> usize| lanes.iter().map(of).min().unwrap_or(0);
+        let most = |of: fn(&Lane) -> usize| lanes.iter().map(of).max().unwrap_or(0);
+        let columns = least(|l| l.blocks.0) * LANES..most(|l| l.blocks.1) * LANES;
+        let rows = least(|l| l.rows.0)..most(|l| l.rows.1);
+        for j in rows {
+            let mut parts: [Part<'_>; GROUP] = Default::default();
+            let mut count = 0;
+            for lane in lanes.iter_mut() {
+                if let Some(slot) = parts.get_mut(count)
+                    && let Some(part) = lane.part(self, j, columns.clone())
+                {
+                    *slot = part;
+                    count += 1;
                 }
             }
-            let target = Target {
-                sum,
-                weighted: weighted.as_deref_mut(),
-                stride: plan.ni,
-                start: (jl - j0) * plan.ni + b0 * LANES,
-                width,
+            let at = (j - self.j0) * ni;
+            let range = at + columns.start..at + columns.end;
+            let (Some(parts), Some(sum)) = (parts.get(..count), sum.get_mut(range.clone())) else {
+                continue;
             };
-            let over_depth = 1.0 / (k as f64 - plan.rays.source[plan.axis]).abs();
-            add_rows(isa, &rows, width, &pairs, target, over_depth as f32);
+            let over_depth = weighted.as_deref_mut().and_then(|w| w.get_mut(range));
+            add_parts(self.isa, parts, sum, over_depth);
         }
     }
 }
 
-/// Blocks of 16 columns that one slab touches within a tile.
-fn block_range(
-    map: &SlabMap,
-    slab: &SlabBox,
-    tile: usize,
-    tile_end: usize,
-) -> Option<(usize, usize)> {
+impl Lane {
+    fn new(width: usize) -> Self {
+        Self {
+            k: 0,
+            map: SlabMap {
+                a: 0.0,
+                b: 0.0,
+                c: 0.0,
+                d: 0.0,
+            },
+            slab_box: SlabBox {
+                q0: 0,
+                q1: 0,
+                p0: 0,
+                p1: 0,
+            },
+            blocks: (0, 0),
+            rows: (0, 0),
+            depth_weight: 0.0,
+            taps: Vec::with_capacity(width / LANES),
+            interpolated: [vec![0.0; width], vec![0.0; width]],
+            holds: [NO_ROW; 2],
+        }
+    }
+
+    /// Take up a slab; false when it does not touch the tile.
+    fn set(&mut self, tile: &Tile<'_>, k: usize, slab_box: SlabBox, j1: usize) -> bool {
+        let plan = tile.plan;
+        let map = plan.slab(k);
+        let Some(blocks) = block_range(&map, &slab_box, plan.ni / LANES) else {
+            return false;
+        };
+        let Some(rows) = row_range(&map, &slab_box, tile.j0, j1) else {
+            return false;
+        };
+        self.taps.clear();
+        self.taps.resize(blocks.1 - blocks.0, Taps::EMPTY);
+        prepare(tile.isa, &mut self.taps, blocks.0, map.a, map.b);
+        for row in &mut self.interpolated {
+            let (before, after) = (blocks.0 * LANES, blocks.1 * LANES);
+            row.get_mut(..before).unwrap_or_default().fill(0.0);
+            row.get_mut(after..).unwrap_or_default().fill(0.0);
+        }
+        self.depth_weight = (1.0 / (k as f64 - plan.source_along()).abs()) as f32;
+        (self.k, self.map, self.slab_box) = (k, map, slab_box);
+        (self.blocks, self.rows, self.holds) = (blocks, rows, [NO_ROW; 2]);
+        true
+    }
+
+    /// What it adds to row `j`: the two voxel rows beside it, interpolated; `None` beyond its rows.
+    fn part(&mut self, tile: &Tile<'_>, j: usize, columns: Range<usize>) -> Option<Part<'_>> {
+        if j < self.rows.0 || j >= self.rows.1 {
+            return None;
+        }
+        let q = self.map.c + self.map.d * j as f64;
+        let above = whole(q);
+        self.hold(tile, above);
+        self.hold(tile, above + 1);
+        let [even, odd] = &self.interpolated;
+        let (upper, lower) = if above & 1 == 0 {
+            (even, odd)
+        } else {
+            (odd, even)
+        };
+        Some(Part {
+            upper: upper.get(columns.clone())?,
+            lower: lower.get(columns)?,
+            fraction: (q - above as f64) as f32,
+            depth_weight: self.depth_weight,
+        })
+    }
+
+    /// Have voxel row `q` interpolated.
+    fn hold(&mut self, tile: &Tile<'_>, q: i64) {
+        let parity = (q & 1) as usize;
+        let (Some(held), Some(row)) = (
+            self.holds.get_mut(parity),
+            self.interpolated
+                .get_mut(parity)
+                .and_then(|row| row.get_mut(self.blocks.0 * LANES..self.blocks.1 * LANES)),
+        ) else {
+            return;
+        };
+        if *held == q {
+            return;
+        }
+        *held = q;
+        if q < self.slab_box.q0 as i64 || q > self.slab_box.q1 as i64 {
+            row.fill(0.0);
+        } else {
+            let layout = tile.layout;
+            let origin = (self.k * layout.nq + q as usize) * layout.stride + ROW_FRONT;
+            interpolate_row(tile.isa, &layout.words, origin, &self.taps, row);
+        }
+    }
+}
+
+/// The largest whole number not above; unlike `floor` never a call into a library.
+fn whole(x: f64) -> i64 {
+    let towards_zero = x as i64;
+    towards_zero - i64::from(towards_zero as f64 > x)
+}
+
+/// Blocks of 16 columns, of so many, that one slab touches.
+fn block_range(map: &SlabMap, slab: &SlabBox, blocks: usize) -> Option<(usize, usize)> {
     let first = ((slab.p0 as f64 - 1.0 - map.a) / map.b).floor().max(0.0) as usize / LANES;
     let last = ((slab.p1 as f64 + 1.0 - map.a) / map.b).ceil() + 1.0;
-    let (b0, b1) = (
-        first.max(tile),
-        (last.max(0.0) as usize).div_ceil(LANES).min(tile_end),
-    );
-    (b1 > b0).then_some((b0, b1))
+    let end = (last.max(0.0) as usize).div_ceil(LANES).min(blocks);
+    (end > first).then_some((first, end))
 }
 
 /// Rows that one slab touches within a tile.
