@@ -83,8 +83,9 @@ class Terminal:
 
     async def settle(self) -> None:
         await heard(self.app)
-        self.app.draw()
-        await quiet(self.app)
+        for _ in range(2):  # what the first drawing asks the service for is drawn by the second
+            self.app.draw()
+            await quiet(self.app)
 
     def text(self) -> str:
         """Return all that the panels of the screen in front show."""

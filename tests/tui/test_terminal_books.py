@@ -139,7 +139,6 @@ async def test_the_review_says_what_this_patient_was_moved_by_before(
         t.supervisor.now = t.supervisor.now.model_copy(update={"plan": plan})
         await t.settle()
         assert "mean" not in t.text(), "nothing of the patient before"
-        await t.settle()  # the refusal is an answer of its own, drawn with the next drawing
         assert "earlier shifts: nobody answers" in t.text()
 
 
