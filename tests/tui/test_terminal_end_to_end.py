@@ -361,7 +361,7 @@ def test_lines_that_fall_silent_are_shown_as_what_they_are_and_qa_and_record_go_
     try:
         operator.see("lost:|old:", 20)
         operator.press("F7")
-        operator.see("active", 20)
+        operator.see(r"[1-9]\d* active", 20)
         assert re.search(r"[1-9]\d* active", operator.screen()), operator.screen()
         operator.press("C-d")
         operator.see("Emergency Stop", 20)

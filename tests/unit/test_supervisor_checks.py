@@ -209,6 +209,26 @@ def test_a_patient_who_has_changed_is_not_approved_by_one_person() -> None:
     assert told.name in inputs.rule.second_person_checks
 
 
+def test_what_a_pair_tells_of_a_change_is_said_and_asks_for_nobody() -> None:
+    inputs = given()
+    slid = RegionShift(
+        name="at X -59, Y +53, Z +0 mm",
+        centre_mm=(-59.0, 53.0, 0.0),
+        shift_mm=(5.5, 0.0, 0.0),
+        sigma_mm=(0.2, 0.2, 0.2),
+        mm=5.5,
+        similarity=0.9,
+    )
+    anatomy = judge("pair", [slid], 1, 0.2, None, None, ChangeLimits())
+    assert anatomy.advice == "re-image"
+    told = check(
+        "registration verdict",
+        replace(inputs, registration=replace(inputs.registration, anatomy=anatomy)),
+    )
+    assert told.outcome == "pass"
+    assert "5.5 mm off the plan" in told.detail
+
+
 def test_large_longitudinal_shift_asks_for_the_level() -> None:
     assert check("level", given(Correction(0, 15.5, 0, 0, 0, 0))).outcome == "warn"
     assert check("level", given(Correction(15.5, 0, 0, 0, 0, 0))).outcome == "pass"

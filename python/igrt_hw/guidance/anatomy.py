@@ -176,13 +176,18 @@ def judge(
     reimage_mm = limits.pair_reimage_mm if source == "pair" else limits.region_reimage_mm
     if ordered and ordered[0].mm >= reimage_mm:
         worst = ordered[0]
-        grave = worst.mm >= limits.region_physicist_mm
+        grave = source == "cone beam" and worst.mm >= limits.region_physicist_mm
         limit = limits.region_physicist_mm if grave else reimage_mm
+        meaning = "not one rigid body; set up and image again"
+        if source == "pair":
+            meaning = (
+                "a change, or a mismatch of this region alone; look there, and take a cone beam"
+            )
         said.append(
             (
                 "call the physicist" if grave else "re-image",
                 f"the region {worst.name} lies {worst.mm:.1f} mm off the plan after the correction "
-                f"(limit {limit:g} mm): not one rigid body; set up and image again",
+                f"(limit {limit:g} mm): {meaning}",
             )
         )
     if target_mm is not None and target_mm >= limits.target_replan_mm:

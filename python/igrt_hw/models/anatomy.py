@@ -24,7 +24,8 @@ class ChangeLimits(Frozen):
     region_reimage_mm: a region lies off its place in the plan by so much after the correction: set up and image again
         (P; what is usual after a rigid correction in head and neck is 1.1 to 3.4 mm, 1 SD: van Kranen et al., IJROBP
         2009;73:1566).
-    pair_reimage_mm: the same of a pair, where the worst region of an unchanged patient reached 3 mm (P).
+    pair_reimage_mm: the same of a pair, where the worst region of an unchanged patient reached 2 to 5.5 mm (P).
+        It is told and never asks for a second person.
     region_physicist_mm: the same, when it is of the order of a margin of 5 mm (P).
     target_replan_mm: the target region itself off by more than its margin: red of the traffic light protocol.
     target_density_share: share of the target region's tissue that has gone or come (P; tumour regression and

@@ -163,12 +163,13 @@ def image_age(given: ProposalInputs) -> Check:
 def registration_verdict(given: ProposalInputs) -> Check:
     """The registration is reliable; a doubtful one needs a second person, a refused one cannot be approved.
 
-    So does a patient who has changed: then the correction is right for a part of the body only.
+    So does a patient whom a cone beam shows changed: then the correction is right for a part of the body only. What a
+    pair tells of a change is said and asks for nobody: one of six pairs of an unchanged patient was beyond its limit.
     """
     summary, anatomy = given.registration.summary, given.registration.anatomy
     outcome = {"reliable": PASS, "doubtful": WARN, "refused": REFUSE}[summary.verdict]
     changed = () if anatomy is None or anatomy.advice == "treat" else anatomy.reasons
-    if changed and outcome is PASS:
+    if anatomy is not None and changed and anatomy.source == "cone beam" and outcome is PASS:
         outcome = WARN
     reasons = "; ".join((*summary.reasons, *changed))
     return _answer(
