@@ -146,7 +146,7 @@ class Answers(Loop):
             return "the time of acquisition is not of now: acquire the images again"
         if m.state is S.ARRIVED and m.rest_axes is not None:
             moved = displacement(m.model, m.rest_axes, stamp.couch_axes)
-            if moved.mm > m.config.moved_mm or moved.deg > m.config.moved_deg:
+            if not moved.within(m.config.moved_mm, m.config.moved_deg):
                 return "the couch did not stand at its arrival while the images were taken"
         return ""
 

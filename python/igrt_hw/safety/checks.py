@@ -131,7 +131,7 @@ def couch_unmoved(given: ProposalInputs) -> Check:
     """The couch has not moved since the images: 0.5 mm and 0.2 deg, at the isocentre and by axis, and not by hand."""
     moved = displacement(given.model, given.stamp.couch_axes, given.couch.primary)
     limit_mm, limit_deg = given.config.moved_mm, given.config.moved_deg
-    bad = moved.mm > limit_mm or moved.deg > limit_deg or given.couch.moved_by_hand
+    bad = not moved.within(limit_mm, limit_deg) or given.couch.moved_by_hand
     hand = "; brakes were released by hand" if given.couch.moved_by_hand else ""
     return _answer(
         "couch unmoved",

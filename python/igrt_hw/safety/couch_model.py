@@ -26,6 +26,10 @@ class PoseDifference:
     mm: float
     deg: float
 
+    def within(self, mm: float, deg: float) -> bool:
+        """Whether both are at most so much. A difference that is no number is within nothing."""
+        return self.mm <= mm and self.deg <= deg
+
 
 @dataclass(frozen=True, slots=True)
 class Stages:

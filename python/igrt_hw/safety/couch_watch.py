@@ -84,7 +84,7 @@ class CouchWatch(TargetWatch):
         if m.rest_axes is None or m.images_problem:
             return
         moved = displacement(m.model, m.rest_axes, couch.primary)
-        within = moved.mm <= m.config.moved_mm and moved.deg <= m.config.moved_deg
+        within = moved.within(m.config.moved_mm, m.config.moved_deg)
         if within and not couch.moved_by_hand and couch.state not in DRIVEN:
             return
         how = f"{couch.state}, {moved.mm:.2f} mm, {moved.deg:.2f} deg"

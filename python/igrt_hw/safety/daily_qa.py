@@ -211,7 +211,7 @@ class DailyQa(Manual):
             self._judge_shift(qa, now_us)
             return
         moved = m.model.difference(qa.aligned, m.stamp.couch_axes)
-        if moved.mm <= m.config.moved_mm and moved.deg <= m.config.moved_deg:
+        if moved.within(m.config.moved_mm, m.config.moved_deg):
             turn = rotation_total_deg(correction)
             self._both(IMAGER_COINCIDENCE, correction.magnitude_mm, turn, now_us)
         elif moved.mm >= KNOWN_SHIFT_MM_MIN:

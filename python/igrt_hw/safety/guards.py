@@ -133,7 +133,7 @@ def _couch_at_planned_position(m: Memory, ask: Ask) -> str | None:
 def _known_shift(m: Memory, aligned: tuple[float, ...], stands: tuple[float, ...]) -> str | None:
     """The shift test displaces an aligned phantom on purpose, inside the window of one correction."""
     moved = m.model.difference(aligned, stands)
-    if moved.mm <= m.rule.window_mm and moved.deg <= m.rule.window_deg:
+    if moved.within(m.rule.window_mm, m.rule.window_deg):
         return None
     return (
         f"the phantom is {moved.mm:.1f} mm, {moved.deg:.1f} deg from where it was aligned, beyond the window of one "
@@ -174,7 +174,7 @@ def _override_outdated(m: Memory, ask: Ask) -> str | None:
     if asked is None or m.couch.last is None:
         return "nobody has asked for an override yet"
     moved = displacement(m.model, asked.axes, m.couch.last.primary)
-    if moved.mm > m.config.moved_mm or moved.deg > m.config.moved_deg:
+    if not moved.within(m.config.moved_mm, m.config.moved_deg):
         return "the couch has moved since the override was asked for: ask again"
     if ask.now_us - asked.asked_us > m.config.override_life_us:
         return "the override was asked for too long ago: ask again"
@@ -307,7 +307,7 @@ def _digests_equal(m: Memory, ask: Ask) -> str | None:
     if len(receipt.stands_at) != len(start):
         return f"the couch answered with {len(receipt.stands_at)} axes"
     off = displacement(m.model, start, receipt.stands_at)
-    if off.mm > m.config.moved_mm or off.deg > m.config.moved_deg:
+    if not off.within(m.config.moved_mm, m.config.moved_deg):
         return f"the couch stands {off.mm:.2f} mm, {off.deg:.2f} deg from where the images saw it: image again"
     if _approvals_missing(m) > 0 or m.proposal.digest in m.executed:
         return "the approvals are not complete or are spent"

@@ -170,7 +170,7 @@ def _unmoved(s: Situation) -> bool:
         return False
     if s.moved is None:
         return True
-    return s.moved.mm <= s.config.moved_mm and s.moved.deg <= s.config.moved_deg
+    return s.moved.within(s.config.moved_mm, s.config.moved_deg)
 
 
 def _unmoved_detail(s: Situation) -> str:
