@@ -19,7 +19,7 @@ import tempfile
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from igrt_hw.bench.registry import BenchError, Metric, Sampler
@@ -179,41 +179,32 @@ def _cpu() -> Iterator[Sampler]:
 
 
 @contextmanager
-def _lost() -> Iterator[Sampler]:
-    """The service is stopped in its tracks, as when its machine freezes: nothing closes, nothing is said."""
+def _noticed(words: bytes, begins: signal.Signals, ends: signal.Signals) -> Iterator[Sampler]:
+    """Until the terminal says so: the longest of some losses, begun and ended by a signal to the service."""
     with running() as terminal:
 
         def sample() -> float:
             took = []
             for number in range(LOSSES):
                 terminal.drain(1.0 + 0.013 * number)  # not in step with the stream
-                os.kill(terminal.service_pid, signal.SIGSTOP)
+                os.kill(terminal.service_pid, begins)
                 try:
-                    took.append(terminal.see(b"OLD VALUES", LOST_S_MAX))
+                    took.append(terminal.see(words, LOST_S_MAX))
                 finally:
-                    os.kill(terminal.service_pid, signal.SIGCONT)
+                    os.kill(terminal.service_pid, ends)
             return max(took) * 1e3
 
         yield sample
 
 
-@contextmanager
-def _silent() -> Iterator[Sampler]:
+def _lost() -> AbstractContextManager[Sampler]:
+    """The service is stopped in its tracks, as when its machine freezes: nothing closes, nothing is said."""
+    return _noticed(b"OLD VALUES", signal.SIGSTOP, signal.SIGCONT)
+
+
+def _silent() -> AbstractContextManager[Sampler]:
     """The played line to the couch falls silent and speaks again: the service tells its age, as the real one does."""
-    with running() as terminal:
-
-        def sample() -> float:
-            took = []
-            for number in range(LOSSES):
-                terminal.drain(1.0 + 0.013 * number)
-                os.kill(terminal.service_pid, signal.SIGUSR1)
-                try:
-                    took.append(terminal.see(b"LINE SILENT", LOST_S_MAX))
-                finally:
-                    os.kill(terminal.service_pid, signal.SIGUSR1)
-            return max(took) * 1e3
-
-        yield sample
+    return _noticed(b"LINE SILENT", signal.SIGUSR1, signal.SIGUSR1)
 
 
 def _cpu_s(pid: int) -> float:

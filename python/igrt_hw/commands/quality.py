@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 Days = Annotated[int, typer.Option("--days", min=1, help="How many days back.")]
+PatientId = Annotated[str, typer.Argument(help="Patient ID.")]
+PlanUid = Annotated[str, typer.Argument(help="Plan, as in `igrt plans`.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -170,8 +172,8 @@ def finish(url: Url = DEFAULT_URL, ca_file: CaFile = None, as_json: AsJson = Fal
 
 
 def shifts(
-    patient_id: Annotated[str, typer.Argument(help="Patient ID.")],
-    plan_uid: Annotated[str, typer.Argument(help="Plan, as in `igrt plans`.")],
+    patient_id: PatientId,
+    plan_uid: PlanUid,
     url: Url = DEFAULT_URL,
     ca_file: CaFile = None,
     as_json: AsJson = False,
@@ -199,8 +201,8 @@ def shifts(
 
 
 def anatomy(
-    patient_id: Annotated[str, typer.Argument(help="Patient ID.")],
-    plan_uid: Annotated[str, typer.Argument(help="Plan, as in `igrt plans`.")],
+    patient_id: PatientId,
+    plan_uid: PlanUid,
     url: Url = DEFAULT_URL,
     ca_file: CaFile = None,
     as_json: AsJson = False,

@@ -376,6 +376,8 @@ async def verify_record(request: Request, session: LimitedCaller) -> ChainVerdic
 
 
 Days = Annotated[int, Query(ge=1, le=3660)]
+PatientId = Annotated[str, Query(min_length=1, max_length=64)]
+PlanUid = Annotated[str, Query(min_length=1, max_length=64)]
 
 
 @router.get("/qa/tests")
@@ -413,8 +415,8 @@ async def qa_trend(
 async def shift_trend(
     request: Request,
     session: LimitedCaller,
-    patient_id: Annotated[str, Query(min_length=1, max_length=64)],
-    plan_uid: Annotated[str, Query(min_length=1, max_length=64)],
+    patient_id: PatientId,
+    plan_uid: PlanUid,
 ) -> ShiftTrend:
     """The shifts of a patient, fraction by fraction, with the action levels of the site."""
     _may_read(session, "trends")
@@ -428,8 +430,8 @@ async def shift_trend(
 async def change_trend(
     request: Request,
     session: LimitedCaller,
-    patient_id: Annotated[str, Query(min_length=1, max_length=64)],
-    plan_uid: Annotated[str, Query(min_length=1, max_length=64)],
+    patient_id: PatientId,
+    plan_uid: PlanUid,
 ) -> ChangeTrend:
     """How a patient has changed since the planning CT, registration by registration, with slopes and a forecast."""
     _may_read(session, "trends")
